@@ -1,0 +1,73 @@
+import type { DType, NDArray } from '../numbers/dtype.js'
+
+/** Arrays by the name of the graph's input. */
+export type Feeds = Readonly<Record<string, NDArray>>
+
+/**
+ * An output of a session. `data` is read when first asked for; until then it stays in the engine's memory, and a
+ * session of the same engine takes it back as a feed without a copy (key-value caches).
+ */
+export interface Output extends NDArray {
+  /** Frees the engine's memory early; else the garbage collector does. */
+  dispose(): void
+}
+
+/** An input or output of a loaded graph; symbolic dimensions are their names. */
+export interface Port {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly (number | string)[]
+}
+
+export interface RunOptions {
+  /** Stops the run; the promise rejects with `interrupted` soon after (ONNX Runtime: between two operators). */
+  signal?: AbortSignal
+  /** Compute only these outputs. */
+  outputs?: readonly string[]
+}
+
+/** Time of one operator of the graph, summed over the runs since the profile began. */
+export interface OperatorTime {
+  /** Operator type, with its domain unless that is the standard's. */
+  readonly operator: string
+  readonly node: string
+  readonly calls: number
+  readonly milliseconds: number
+}
+
+/** A loaded graph on an engine. Runs may overlap; none blocks the caller's event loop. */
+export interface Session {
+  readonly engine: string
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
+  /**
+   * @throws TinsmithError `bad-input` for missing or unknown feeds, wrong dtypes, ranks or fixed dimensions (named);
+   * `interrupted` when the signal fires; `failed` with the engine's reason, in one sentence.
+   */
+  run(feeds: Feeds, options?: RunOptions): Promise<Record<string, Output>>
+  /** Ends profiling (needs `profile: true` at load) and returns the times, longest first. */
+  profile(): Promise<OperatorTime[]>
+  dispose(): Promise<void>
+}
+
+export interface LoadOptions {
+  /** Threads inside an operator. Default: all cores, at most 8. */
+  threads?: number
+  /** The runtime's own rewriting at load. Default `all`. */
+  optimization?: 'none' | 'basic' | 'extended' | 'all'
+  profile?: boolean
+  /** Runtime specific settings, handed on as they are. */
+  settings?: Readonly<Record<string, string>>
+}
+
+/** ONNX bytes in memory with their external data by location, or a file on disk. */
+export type OnnxModel = { readonly bytes: Uint8Array; readonly external?: ReadonlyMap<string, Uint8Array> } | { readonly path: string }
+
+/** A library that runs ONNX models. */
+export interface Runtime {
+  readonly name: string
+  readonly version: string
+  /** The key of its capability record in lower/. */
+  readonly target: 'ort-node' | 'ort-wasm'
+  load(model: OnnxModel, options?: LoadOptions): Promise<Session>
+}

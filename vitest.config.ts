@@ -1,0 +1,15 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const alias = { '#platform': source('./src/base/platform.node.ts'), '#engine': source('./src/engine/ort/runtime.node.ts') }
+const common = { pool: 'forks' as const, maxWorkers: 2, testTimeout: 120_000, hookTimeout: 120_000 }
+
+export default defineConfig({
+  test: {
+    projects: [
+      { resolve: { alias }, test: { ...common, name: 'fast', include: ['test/**/*.test.ts'], exclude: ['test/real/**', 'test/browser/**'] } },
+      { resolve: { alias }, test: { ...common, name: 'real', include: ['test/real/**/*.test.ts', 'test/browser/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000 } },
+    ],
+  },
+})
