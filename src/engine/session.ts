@@ -24,6 +24,16 @@ export interface RunOptions {
   signal?: AbortSignal
   /** Compute only these outputs. */
   outputs?: readonly string[]
+  /**
+   * Memory that outputs are written over instead of memory of the engine's, by the output's name: of the output's type
+   * and of exactly the shape that the run gives it. The result then holds this same memory.
+   *
+   * It may be a feed's memory (a state updated in place), which is right only where each element of the output depends
+   * on no other element of that feed, and no other node reads the feed after the output's node has begun. After a
+   * failed or stopped run its content is undefined. Where a runtime cannot write there, or the type is a float of 16
+   * or fewer bits, it is filled by a copy.
+   */
+  into?: Readonly<Record<string, NDArray>>
 }
 
 /** Time of one operator of the graph, summed over the runs since the profile began. */

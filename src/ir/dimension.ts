@@ -38,6 +38,10 @@ function splitOutside(text: string, separator: string): string[] {
   return parts
 }
 
+function factorsOf(monomial: string): string[] {
+  return splitOutside(monomial, '*').filter(Boolean)
+}
+
 function addTerm(terms: Polynomial, monomial: string, coefficient: number): void {
   const sum = (terms.get(monomial) ?? 0) + coefficient
   if (sum) terms.set(monomial, sum)
@@ -69,8 +73,7 @@ export function addDims(a: Dim, b: Dim): Dim {
 export function multiplyDims(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number') return a * b
   const product: Polynomial = new Map()
-  for (const [m, c] of parse(a))
-    for (const [n, d] of parse(b)) addTerm(product, [...m.split('*'), ...n.split('*')].filter(Boolean).sort().join('*'), c * d)
+  for (const [m, c] of parse(a)) for (const [n, d] of parse(b)) addTerm(product, [...factorsOf(m), ...factorsOf(n)].sort().join('*'), c * d)
   return print(product)
 }
 
@@ -98,8 +101,8 @@ export function divideDims(a: Dim, b: Dim): Dim {
 }
 
 function withoutFactors(monomial: string, factors: string): string | null {
-  const left = monomial.split('*').filter(Boolean)
-  for (const factor of factors.split('*').filter(Boolean)) {
+  const left = factorsOf(monomial)
+  for (const factor of factorsOf(factors)) {
     const at = left.indexOf(factor)
     if (at < 0) return null
     left.splice(at, 1)
@@ -118,7 +121,7 @@ export function evaluateDim(dim: Dim, symbols: ReadonlyMap<string, number>): num
   let sum = 0
   for (const [monomial, coefficient] of parse(dim)) {
     let product = coefficient
-    for (const factor of monomial.split('*').filter(Boolean)) {
+    for (const factor of factorsOf(monomial)) {
       const known = symbols.get(factor)
       if (known === undefined) return undefined
       product *= known

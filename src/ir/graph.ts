@@ -302,6 +302,11 @@ export class Graph {
     return part
   }
 
+  /** @internal names begin anew at `_1` */
+  _forgetCounters(): void {
+    this.#counters.clear()
+  }
+
   /** @internal */
   _detachAll(): void {
     for (const node of this.nodes()) node._detach()

@@ -1,4 +1,5 @@
 import type { ByteSource } from '../base/bytes.js'
+import type { Attributes } from './attribute.js'
 import { Graph } from './graph.js'
 
 /** A function of the model: a name for a graph of simpler operators, as in ONNX. */
@@ -8,6 +9,8 @@ export interface FunctionDefinition {
   readonly overload: string
   /** Names of attributes without a default. */
   readonly attributes: readonly string[]
+  /** Attributes with their default. */
+  readonly defaults?: Attributes
   readonly body: Graph
 }
 

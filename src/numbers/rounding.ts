@@ -20,3 +20,13 @@ export function roundHalfEven(x: number): number {
   if (x - floor !== 0.5) return Math.round(x)
   return floor % 2 === 0 ? floor : floor + 1
 }
+
+/**
+ * `roundHalfEven` for loops over numbers below 2^51 in magnitude: two additions. Zero comes out positive, and NaN stays.
+ *
+ * @example
+ * roundSmall(2.5) // 2
+ */
+export function roundSmall(x: number): number {
+  return x + magic - magic
+}

@@ -54,7 +54,10 @@ function refine(output: Value, facts: ValueFacts, node: Node): void {
   }
   if (!facts.shape) return
   if (!output.shape || output.shape.length !== facts.shape.length) {
-    if (output.shape) throw badInput(`${node.type} ${node.name} gives rank ${facts.shape.length} but ${output.name} is declared with rank ${output.shape.length}`)
+    if (output.shape)
+      throw badInput(
+        `${node.type} ${node.name} gives rank ${facts.shape.length} but ${output.name} is declared with rank ${output.shape.length}`,
+      )
     output.shape = facts.shape
     return
   }

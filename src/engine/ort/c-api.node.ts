@@ -1,7 +1,9 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import koffi from 'koffi'
-import { type ErrorDetails, TinsmithError, unsupported } from '../../base/errors.js'
+import { type ErrorCode, TinsmithError, unsupported } from '../../base/errors.js'
+import { onAbort } from './abort.js'
+import { isOutOfMemory, sentenceOf } from './messages.js'
 
 /** Address of something that ONNX Runtime owns or reads. */
 export type Pointer = bigint
@@ -15,7 +17,7 @@ const strings = (type: string) => koffi.pointer(koffi.pointer(type === 'str' ? '
 
 /**
  * The entries of struct OrtApi that are needed: place in the table, result, arguments. Entries are never moved or
- * removed between versions. Source: onnxruntime_c_api.h; places up to 404, which came with version 1.24.
+ * removed between versions. Source: onnxruntime_c_api.h; places up to 414, which came with version 1.24.
  */
 const table = {
   GetErrorCode: [1, 'int', ['void *']],
@@ -60,14 +62,14 @@ const table = {
   SessionEndProfiling: [110, 'void *', ['void *', 'void *', 'void *']],
   AddSessionConfigEntry: [130, 'void *', ['void *', 'str', 'str']],
   AddExternalInitializersFromFilesInMemory: [279, 'void *', ['void *', strings(path), 'void *', 'void *', 'size_t']],
-  GetTensorElementTypeAndShapeDataReference: [404, 'void *', ['void *', 'void *', 'void *', 'void *']],
+  GetTensorElementTypeAndShapeDataReference: [414, 'void *', ['void *', 'void *', 'void *', 'void *']],
 } as const
 
 /** The lowest version of the C API that has all of them. */
 const apiVersion = 24
 
 type Argument = Pointer | number | string | null | ArrayBufferView | readonly string[]
-type Result<R extends string> = R extends 'void *' ? Status : R extends 'int' ? number : R extends 'str' ? string : void
+type Result<R extends string> = R extends 'void *' ? Status : R extends 'int' ? number : R extends 'str' ? string : undefined
 type Native<R extends string> = ((...args: Argument[]) => Result<R>) & {
   async(...args: [...Argument[], (error: unknown, result: Result<R>) => void]): void
 }
@@ -79,6 +81,8 @@ export type Api = { readonly [K in keyof typeof table]: Native<(typeof table)[K]
 export interface Library {
   readonly api: Api
   readonly version: string
+  /** Held because koffi unloads a library whose handle is collected, in spite of functions from its tables. */
+  readonly handle: unknown
   /** OrtEnv. Lives as long as the process. */
   readonly env: Pointer
   /** OrtMemoryInfo of the processor's own memory. */
@@ -108,18 +112,19 @@ function load(): Library {
   } catch {
     // Someone has loaded a library before; koffi's settings are fixed then.
   }
-  let base: Pointer
+  let handle: ReturnType<typeof koffi.load>
   let getApi: (version: number) => Pointer | null
   let version: string
   try {
-    base = koffi.load(file).func('OrtGetApiBase', 'void *', [])() as Pointer
+    handle = koffi.load(file)
+    const base = handle.func('OrtGetApiBase', 'void *', [])() as Pointer
     getApi = koffi.decode(koffi.decode(base, 0, 'void *'), koffi.proto('void *', ['uint32_t'])) as typeof getApi
     version = (koffi.decode(koffi.decode(base, 8, 'void *'), koffi.proto('str', [])) as () => string)()
   } catch (cause) {
     throw unsupported('The library of onnxruntime-node cannot be loaded on this machine', { where: file, hint: reason(cause), cause })
   }
   const struct = getApi(apiVersion)
-  if (!struct) throw unsupported(`onnxruntime-node ${version} is too old: ${apiVersion / 1}`, { where: file, hint: 'Install 1.24 or newer.' })
+  if (!struct) throw unsupported(`onnxruntime-node ${version} is too old`, { where: file, hint: 'Install 1.24 or newer.' })
   const functions: Record<string, unknown> = {}
   for (const [name, [place, result, parameters]] of Object.entries(table)) {
     functions[name] = koffi.decode(koffi.decode(struct, 8 * place, 'void *'), koffi.proto(result, [...parameters]))
@@ -128,6 +133,7 @@ function load(): Library {
   return {
     api,
     version,
+    handle,
     // Failures come back as statuses, so nothing below "fatal" (4) goes to stderr.
     env: made(api, (out) => api.CreateEnv(4, 'tinsmith', out)),
     // OrtDeviceAllocator, OrtMemTypeDefault
@@ -199,22 +205,18 @@ export function takeString(pointer: Pointer): string {
 }
 
 /**
- * ONNX Runtime's message as one sentence: without the places in its own source, on one line.
+ * ONNX Runtime's failure as one sentence, see `sentenceOf`; other errors are given back as they are.
  *
- * @param code what it means where the status says nothing better
+ * @param what begins the sentence ("ONNX Runtime cannot load the graph")
+ * @param otherwise the code where ONNX Runtime's own says no more than that it failed
  */
-export function failure(error: unknown, details: ErrorDetails & { what: string }): TinsmithError {
-  if (!(error instanceof OrtError)) throw error
-  const { what, ...rest } = details
-  const text = error.message
-    .replace(/\/\S*onnxruntime\S*\.(cc|h|cpp):\d+[^\n]*?\)?(?= \S|\n|$)/g, '')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .replace(/[.\s]+$/, '')
-  const memory = /bad_alloc|failed to allocate memory|out of memory/i.test(text)
+export function failure(error: unknown, what: string, otherwise: ErrorCode, where?: string): unknown {
+  if (!(error instanceof OrtError)) return error
+  const reason = sentenceOf(error.message)
   // OrtErrorCode: 3 no such file, 7 invalid protobuf, 9 not implemented, 10 invalid graph
-  const code = memory ? 'out-of-memory' : ([3, 7, 10] as number[]).includes(error.code) ? 'bad-input' : error.code === 9 ? 'unsupported' : 'failed'
-  return new TinsmithError(code, `${what}: ${text}`, { ...rest, cause: error })
+  const codes: Record<number, ErrorCode> = { 3: 'bad-input', 7: 'bad-input', 9: 'unsupported', 10: 'bad-input' }
+  const code = isOutOfMemory(reason) ? 'out-of-memory' : (codes[error.code] ?? otherwise)
+  return new TinsmithError(code, `${what}: ${reason}`, { where, cause: error })
 }
 
 function reason(cause: unknown): string {
@@ -248,15 +250,14 @@ export async function inBackground<R>(call: (done: (error: unknown, result: R) =
 
 function seat(signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const leave = () => {
-      queue.splice(queue.indexOf(enter), 1)
-      reject(new TinsmithError('interrupted', 'Interrupted', { cause: signal?.reason }))
-    }
     const enter = () => {
-      signal?.removeEventListener('abort', leave)
+      stop()
       resolve()
     }
-    signal?.addEventListener('abort', leave, { once: true })
+    const stop = onAbort(signal, () => {
+      queue.splice(queue.indexOf(enter), 1)
+      reject(new TinsmithError('interrupted', 'Interrupted', { cause: signal?.reason }))
+    })
     queue.push(enter)
   })
 }

@@ -1,0 +1,46 @@
+import type { Progress } from '../base/progress.js'
+import type { Session } from '../engine/session.js'
+import type { Graph } from '../ir/graph.js'
+import type { Value } from '../ir/node.js'
+import type { Calibration } from './calibration.js'
+import type { Observer } from './observers.js'
+
+/** What a calibration run needs from its surroundings. */
+export interface CollectContext {
+  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  readonly progress: Progress
+  readonly signal: AbortSignal | undefined
+}
+
+/** How many bytes of observed values may come back from one run. */
+const runBudget = 256 * 2 ** 20
+
+/** Runs the samples through a graph and lets each observer see its value; batches are small enough for a bounded memory. */
+export async function collect(graph: Graph, observers: ReadonlyMap<Value, Observer>, calibration: Calibration, context: CollectContext): Promise<void> {
+  const names = [...observers.keys()].map((value) => value.name)
+  const inputs = new Set(graph.inputs)
+  const session = await context.open(graph, { observe: names.filter((name) => !inputs.has(graph.value(name)!)) })
+  const stage = context.progress.stage('calibrating', calibration.samples)
+  try {
+    for (const batch of calibration.batches) {
+      const outputs = await session.run(batch.feeds, { signal: context.signal, outputs: names })
+      for (const [value, observer] of observers) {
+        observer.observe(outputs[value.name], batch.special)
+        outputs[value.name].dispose()
+      }
+      stage.advance(batch.special.length ? batchSize(batch.feeds) : 1)
+    }
+  } finally {
+    stage.end()
+    await session.dispose()
+  }
+}
+
+function batchSize(feeds: Readonly<Record<string, { shape: readonly number[] }>>): number {
+  return Object.values(feeds)[0]?.shape[0] ?? 1
+}
+
+/** Tokens in a batch so that `values` observed float32 values of `width` channels stay within the budget of a run. */
+export function tokensPerBatch(values: number, width: number): number {
+  return Math.max(1, Math.floor(runBudget / (4 * values * width)))
+}

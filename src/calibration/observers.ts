@@ -1,0 +1,138 @@
+import type { Random } from '../base/random.js'
+import type { NDArray } from '../numbers/dtype.js'
+import { emptyHistogram, type Histogram, observe as addToHistogram } from '../numbers/histogram.js'
+
+/** Records something about a value while samples stream through the model; keeps sums and counts, never all samples. */
+export interface Observer {
+  /**
+   * @param array float32, channels last
+   * @param special 1 for each row of the array that belongs to a special token
+   */
+  observe(array: NDArray, special: Uint8Array): void
+}
+
+/** Smallest and largest element. */
+export class MinMaxObserver implements Observer {
+  min = Number.POSITIVE_INFINITY
+  max = Number.NEGATIVE_INFINITY
+
+  observe(array: NDArray): void {
+    const data = array.data as Float32Array
+    for (let i = 0; i < data.length; i++) {
+      if (data[i] < this.min) this.min = data[i]
+      if (data[i] > this.max) this.max = data[i]
+    }
+  }
+}
+
+/** Counts in bins whose width doubles as the range grows. */
+export class HistogramObserver implements Observer {
+  histogram: Histogram
+
+  constructor(bins = 4096) {
+    this.histogram = emptyHistogram(bins)
+  }
+
+  observe(array: NDArray): void {
+    this.histogram = addToHistogram(this.histogram, array.data as Float32Array)
+  }
+}
+
+/** Mean, variance, smallest and largest of each channel, in float64; special tokens count for the extremes only. */
+export class MomentsObserver implements Observer {
+  readonly channels: number
+  count = 0
+  readonly sum: Float64Array
+  readonly sumOfSquares: Float64Array
+  readonly min: Float64Array
+  readonly max: Float64Array
+
+  constructor(channels: number) {
+    this.channels = channels
+    this.sum = new Float64Array(channels)
+    this.sumOfSquares = new Float64Array(channels)
+    this.min = new Float64Array(channels).fill(Number.POSITIVE_INFINITY)
+    this.max = new Float64Array(channels).fill(Number.NEGATIVE_INFINITY)
+  }
+
+  observe(array: NDArray, special: Uint8Array): void {
+    const data = array.data as Float32Array
+    const { channels, sum, sumOfSquares, min, max } = this
+    for (let row = 0, at = 0; at < data.length; row++, at += channels) {
+      const counts = special[row] ? 0 : 1
+      this.count += counts
+      for (let c = 0; c < channels; c++) {
+        const x = data[at + c]
+        if (x < min[c]) min[c] = x
+        if (x > max[c]) max[c] = x
+        sum[c] += counts * x
+        sumOfSquares[c] += counts * x * x
+      }
+    }
+  }
+
+  get mean(): Float64Array {
+    return this.sum.map((s) => s / Math.max(this.count, 1))
+  }
+
+  get variance(): Float64Array {
+    return this.sumOfSquares.map((s, c) => Math.max(0, s / Math.max(this.count, 1) - (this.sum[c] / Math.max(this.count, 1)) ** 2))
+  }
+}
+
+/** A uniform sample of at most `limit` rows (reservoir sampling), for searches that need the numbers themselves. */
+export class RowSampleObserver implements Observer {
+  readonly channels: number
+  readonly limit: number
+  readonly #random: Random
+  readonly #rows: Float32Array
+  readonly #special: Uint8Array
+  #seen = 0
+
+  constructor(channels: number, limit: number, random: Random) {
+    this.channels = channels
+    this.limit = limit
+    this.#random = random
+    this.#rows = new Float32Array(channels * limit)
+    this.#special = new Uint8Array(limit)
+  }
+
+  observe(array: NDArray, special: Uint8Array): void {
+    const data = array.data as Float32Array
+    const { channels, limit } = this
+    for (let row = 0; row * channels < data.length; row++) {
+      const place = this.#seen < limit ? this.#seen : this.#random.integer(this.#seen + 1)
+      this.#seen++
+      if (place >= limit) continue
+      this.#rows.set(data.subarray(row * channels, (row + 1) * channels), place * channels)
+      this.#special[place] = special[row] ?? 0
+    }
+  }
+
+  /** Rows kept, [count, channels]. */
+  get rows(): Float32Array {
+    return this.#rows.subarray(0, this.count * this.channels)
+  }
+
+  /** 1 for each kept row of a special token. */
+  get special(): Uint8Array {
+    return this.#special.subarray(0, this.count)
+  }
+
+  get count(): number {
+    return Math.min(this.#seen, this.limit)
+  }
+}
+
+/** Several observers on one value. */
+export class ObserverGroup<T extends Readonly<Record<string, Observer>>> implements Observer {
+  readonly parts: T
+
+  constructor(parts: T) {
+    this.parts = parts
+  }
+
+  observe(array: NDArray, special: Uint8Array): void {
+    for (const part of Object.values(this.parts)) part.observe(array, special)
+  }
+}

@@ -1,0 +1,25 @@
+import { runtime } from '#engine'
+import type { Graph } from '../ir/graph.js'
+import { lower } from '../lower/index.js'
+import { encodeOnnx } from '../onnx/index.js'
+import type { LoadOptions, Session } from './session.js'
+
+export interface OpenOptions extends LoadOptions {
+  /** Names of values to return beside the outputs. */
+  readonly observe?: readonly string[]
+}
+
+/**
+ * Loads a canonical graph: lowered for the engine's runtime and handed over in memory.
+ *
+ * @throws TinsmithError `unsupported` when the runtime cannot run it, naming the operators
+ */
+export async function openGraph(graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
+  const lowered = lower(graph, runtime.target, { observe })
+  return runtime.load({ bytes: await encodeOnnx(lowered) }, options)
+}
+
+/** Loads an ONNX file as it is. */
+export function openFile(path: string, options: LoadOptions = {}): Promise<Session> {
+  return runtime.load({ path }, options)
+}

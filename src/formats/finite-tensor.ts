@@ -1,0 +1,34 @@
+import { Tensor } from '../ir/tensor.js'
+import type { Elements } from '../numbers/dtype.js'
+import { assertFinite } from './finite.js'
+
+/** A tensor that is checked for NaN and infinities when it is first read, so that no weight is read just to look at it. */
+export class FiniteTensor extends Tensor {
+  readonly #name: string
+  readonly #tensor: Tensor
+  #checked: Promise<void> | undefined
+
+  constructor(name: string, tensor: Tensor) {
+    super(tensor.dtype, tensor.shape)
+    this.#name = name
+    this.#tensor = tensor
+  }
+
+  /** @throws TinsmithError `bad-input` naming the tensor */
+  async read(): Promise<Elements> {
+    const data = await this.#tensor.read()
+    await this.#check()
+    return data
+  }
+
+  override async bytes(): Promise<Uint8Array> {
+    const bytes = await this.#tensor.bytes()
+    await this.#check()
+    return bytes
+  }
+
+  #check(): Promise<void> {
+    this.#checked ??= assertFinite(this.#name, this.#tensor)
+    return this.#checked
+  }
+}

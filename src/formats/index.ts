@@ -1,0 +1,8 @@
+export { type Checkpoint, holdsCheckpoint, openCheckpoint, readConfig } from './checkpoint.js'
+export { assertFinite } from './finite.js'
+export { FiniteTensor } from './finite-tensor.js'
+export { type HubOptions, hubFolder, isHubId } from './hub.js'
+export { isRecord, parseJson } from './json.js'
+export { readSafetensors, type Safetensors, writeSafetensors } from './safetensors.js'
+export { resolveSource, type Source } from './source.js'
+export { travellingFiles } from './travel.js'

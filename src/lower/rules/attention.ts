@@ -1,0 +1,98 @@
+import { float, int } from '../../ir/attribute.js'
+import type { Graph } from '../../ir/graph.js'
+import type { Node, Value } from '../../ir/node.js'
+import { producedBy } from '../../ir/rewrite.js'
+import { Net } from '../../nn/net.js'
+import type { LowerRule, MaskInputs } from '../rule.js'
+
+/** What is added to the scores of keys that a query may not see; finite, since infinities cancel to NaN. */
+export const maskedScore = -3.4028234663852886e38
+
+const plain = (node: Node) =>
+  !node.int('is_causal', 0) && !node.float('softcap', 0) && !node.int('qk_matmul_output_mode', 0) && node.inputs.slice(0, 3).every((input) => input?.shape?.length === 3)
+
+/** The 0/1 padding mask [batch, keys] that a mask [batch, 1, 1, keys] was made of. */
+function paddingOf(mask: Value | null): Value | null {
+  const cast = producedBy(producedBy(mask, 'Unsqueeze')?.input(0) ?? null, 'Cast')
+  return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1 ? cast.input(0) : null
+}
+
+/** Attention of encoders: keys are masked by padding alone or not at all. */
+const multiHead: LowerRule = {
+  name: 'multi-head-attention',
+  at: ['Attention'],
+  rewrite(node, graph, { target }) {
+    const heads = node.int('q_num_heads')
+    const padding = paddingOf(node.input(3))
+    if (!target.fused.has('MultiHeadAttention') || !plain(node) || heads !== node.int('kv_num_heads') || node.input(4) || node.input(5)) return false
+    if (node.input(3) && !padding) return false
+    const net = new Net(graph, undefined, node.name)
+    const mask = padding && net.op('Cast', [padding], { to: int(6) }, { before: node })
+    const scale = node.float('scale')
+    const attributes = { num_heads: int(heads!), ...(scale === undefined ? {} : { scale: float(scale) }) }
+    const [query, key, value] = node.inputs
+    const inputs = padding ? [query, key, value, null, mask] : [query, key, value]
+    graph.replace(node, net.op('MultiHeadAttention', inputs, attributes, { domain: 'com.microsoft', before: node }))
+    return true
+  },
+}
+
+/** Attention of decoders with a cache, any mask, and fewer key heads than query heads. */
+const groupQuery: LowerRule = {
+  name: 'group-query-attention',
+  at: ['Attention'],
+  rewrite(node, graph, { target, memo }) {
+    const [query, key, value, mask, pastKey, pastValue] = node.inputs
+    if (!target.fused.has('GroupQueryAttention') || !plain(node) || !mask || !pastKey || !pastValue || mask.dtype !== 'bool') return false
+    const net = new Net(graph, undefined, node.name)
+    const { bias, total, lengths } = maskInputs(mask, graph, memo)
+    const scale = node.float('scale')
+    const outputs = net.ops('GroupQueryAttention', [query, key, value, pastKey, pastValue, lengths, total, null, null, null, bias], {
+      domain: 'com.microsoft',
+      attributes: {
+        num_heads: int(node.int('q_num_heads')!),
+        kv_num_heads: int(node.int('kv_num_heads')!),
+        ...(scale === undefined ? {} : { scale: float(scale) }),
+      },
+      outputs: ['attention', 'present_key', 'present_value'],
+      before: node,
+    })
+    node.outputs.forEach((output, i) => void graph.replaceAllUses(output, outputs[i]))
+    graph.remove(node)
+    return true
+  },
+}
+
+/** What GroupQueryAttention wants instead of a mask [batch, 1, queries, keys]; made once for each mask. */
+function maskInputs(mask: Value, graph: Graph, memo: Map<Value, MaskInputs>): MaskInputs {
+  const known = memo.get(mask)
+  if (known) return known
+  const net = new Net(graph)
+  const place = { before: mask.producer?.next ?? graph.first! }
+  const length = (axis: number) => net.op('Shape', [mask], { start: int(axis), end: int(axis + 1) }, place)
+  const keys = net.op('Squeeze', [length(3), net.ints([0])], {}, place)
+  const last = net.op('Cast', [net.op('Sub', [keys, net.ints(1)], {}, place)], { to: int(6) }, place)
+  const inputs = {
+    bias: net.op('Where', [mask, net.float(0), net.float(maskedScore)], {}, place),
+    total: net.op('Cast', [keys], { to: int(6) }, place),
+    lengths: net.op('Expand', [last, length(0)], {}, place),
+  }
+  memo.set(mask, inputs)
+  return inputs
+}
+
+/** Rotary positions by the operator that every opset of the runtime has; it takes the positions second. */
+const rotary: LowerRule = {
+  name: 'rotary-embedding',
+  at: ['RotaryEmbedding'],
+  rewrite(node, graph, { target }) {
+    const [x, cos, sin, positions] = node.inputs
+    if (!target.fused.has('RotaryEmbedding') || !positions) return false
+    const net = new Net(graph, undefined, node.name)
+    const rotated = net.op('RotaryEmbedding', [x, positions, cos, sin], node.attributes, { domain: 'com.microsoft', before: node })
+    graph.replace(node, rotated)
+    return true
+  },
+}
+
+export const attentionRules: readonly LowerRule[] = [multiHead, groupQuery, rotary]

@@ -1,0 +1,68 @@
+import { int } from '../../ir/attribute.js'
+import type { Node, Value } from '../../ir/node.js'
+import { producedBy } from '../../ir/rewrite.js'
+import { Net } from '../../nn/net.js'
+import type { LowerRule } from '../rule.js'
+import { biasOf, replaceProduct } from './products.js'
+
+/** Codes with their scale and zero point, as they stand before a DequantizeLinear. */
+interface Quantized {
+  readonly codes: Value
+  readonly scale: Value
+  readonly zeroPoint: Value | null
+}
+
+function dequantized(value: Value | null): (Quantized & { readonly node: Node }) | null {
+  const node = producedBy(value, 'DequantizeLinear')
+  return node && !node.int('block_size', 0) ? { node, codes: node.input(0)!, scale: node.input(1)!, zeroPoint: node.input(2) } : null
+}
+
+/** Codes of an activation, with one scale for all of it. */
+function activationCodes(value: Value | null): Quantized | null {
+  const found = dequantized(value)
+  return found && !found.codes.isConstant && found.codes.dtype === 'uint8' && found.scale.shape?.length === 0 ? found : null
+}
+
+/** Codes of a weight [in, out], with one scale for all of it or for each output. */
+function weightCodes(value: Value | null): Quantized | null {
+  const found = dequantized(value)
+  if (!found?.codes.isConstant || found.codes.shape?.length !== 2) return null
+  const perOutput = found.scale.shape?.length === 1 && found.node.int('axis', 1) === 1
+  return perOutput || found.scale.shape?.length === 0 ? found : null
+}
+
+/** Integer product of quantized activations and weights, back to float with its bias in one operator. */
+const integerLinear: LowerRule = {
+  name: 'integer-linear',
+  at: ['MatMul'],
+  rewrite(node, graph, context) {
+    const activation = activationCodes(node.input(0))
+    const weight = weightCodes(node.input(1))
+    if (!context.target.fused.has('MatMulIntegerToFloat') || !activation || !weight) return false
+    const addition = biasOf(node, context)
+    const net = new Net(graph, undefined, node.name)
+    const inputs = [activation.codes, weight.codes, activation.scale, weight.scale, activation.zeroPoint, weight.zeroPoint, addition?.bias ?? null]
+    const result = net.op('MatMulIntegerToFloat', inputs, {}, { domain: 'com.microsoft', before: addition?.node ?? node })
+    replaceProduct(graph, node, addition?.node ?? null, result)
+    return true
+  },
+}
+
+/** Rows of a table of codes are fetched as codes and scaled afterwards, so that the table is never dequantized whole. */
+const integerEmbedding: LowerRule = {
+  name: 'integer-embedding',
+  at: ['Gather'],
+  rewrite(node, graph) {
+    const table = dequantized(node.input(0))
+    if (!table?.codes.isConstant || table.zeroPoint || node.int('axis', 0) || table.node.int('axis', 1) || table.scale.shape?.length !== 1) return false
+    const net = new Net(graph, undefined, node.name)
+    const place = { before: node }
+    const ids = node.input(1)
+    const rows = net.op('Cast', [net.op('Gather', [table.codes, ids], {}, place)], { to: int(1) }, place)
+    const scales = net.op('Unsqueeze', [net.op('Gather', [table.scale, ids], {}, place), net.ints([-1])], {}, place)
+    graph.replace(node, net.op('Mul', [rows, scales], {}, place))
+    return true
+  },
+}
+
+export const quantizedRules: readonly LowerRule[] = [integerLinear, integerEmbedding]

@@ -1,0 +1,12 @@
+/** Numbers and codes: element types, storage, rounding, quantizers and what quantization cost. Imports only base/. */
+export * from './dtype.js'
+export * from './histogram.js'
+export * from './matmul-nbits.js'
+export * from './metrics.js'
+export * from './minifloat.js'
+export * from './quantizer.js'
+export * from './ranges.js'
+export * from './rounding.js'
+export * from './saturation.js'
+export * from './search.js'
+export * from './storage.js'

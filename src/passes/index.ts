@@ -1,0 +1,14 @@
+import type { Pass } from './pass.js'
+import { dynamicInt8 } from './quantize/dynamic-int8.js'
+import { staticInt8 } from './quantize/static-int8.js'
+import { weightOnly } from './quantize/weight-only.js'
+import { float16 } from './rewrite/float16.js'
+import { foldConstants } from './rewrite/fold-constants.js'
+import { fuseQkv } from './rewrite/fuse-qkv.js'
+import { gammaMigration } from './rewrite/gamma-migration.js'
+import { removeUnused } from './rewrite/remove-unused.js'
+
+export { definePass, type Pass, type PassContext, type PassResult, type Refusal } from './pass.js'
+
+/** All passes, in the order in which a recipe would usually name them. */
+export const passes: readonly Pass[] = [removeUnused, foldConstants, fuseQkv, gammaMigration, float16, dynamicInt8, staticInt8, weightOnly] as readonly Pass[]

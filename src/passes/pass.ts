@@ -1,0 +1,50 @@
+import type { z } from 'zod'
+import type { Progress } from '../base/progress.js'
+import type { Random } from '../base/random.js'
+import type { Calibration } from '../calibration/calibration.js'
+import type { Session } from '../engine/session.js'
+import type { Graph } from '../ir/graph.js'
+import type { Model } from '../ir/model.js'
+
+/** Something that a pass was asked to change and left as it was. */
+export interface Refusal {
+  readonly what: string
+  readonly why: string
+}
+
+export interface PassResult {
+  /** How many places changed. 0 needs a reason in `refused`. */
+  readonly changed: number
+  readonly refused?: readonly Refusal[]
+  /** Figures for the report, per place where that makes sense. */
+  readonly details?: readonly Readonly<Record<string, string | number>>[]
+}
+
+/** What a pass may use besides the model. */
+export interface PassContext {
+  /** Runs a graph; `observe` names values to return beside the outputs. */
+  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  readonly calibration: Calibration | null
+  readonly random: Random
+  readonly progress: Progress
+  readonly signal: AbortSignal | undefined
+}
+
+/** One named rewriting of a model: one method, one file. */
+export interface Pass<Options = unknown> {
+  readonly name: string
+  readonly summary: string
+  /** Paper or standard that it follows. */
+  readonly source: string
+  readonly options: z.ZodType<Options>
+  readonly needs: { readonly calibration?: boolean }
+  /** Outputs stay the same but for rounding; proved on probe inputs every time it runs. */
+  readonly exact: boolean
+  /** Changes the model in place. */
+  run(model: Model, options: Options, context: PassContext): Promise<PassResult>
+}
+
+/** Types a pass by the schema of its options. */
+export function definePass<Schema extends z.ZodType>(pass: Omit<Pass<z.output<Schema>>, 'options'> & { options: Schema }): Pass<z.output<Schema>> {
+  return pass as unknown as Pass<z.output<Schema>>
+}

@@ -1,0 +1,31 @@
+import { z } from 'zod'
+import { badInput, didYouMean } from '../base/errors.js'
+
+/** Options by which every pass over layers chooses them: globs over names in the checkpoint (`*` within a part, `**` across parts). */
+export const selection = {
+  include: z.array(z.string()).default(['**']).describe('layers to change, as globs over their names in the checkpoint'),
+  exclude: z.array(z.string()).default([]).describe('layers to leave as they are'),
+}
+
+export interface Selection {
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+}
+
+/** A test for names: one of `include` matches and none of `exclude`. */
+export function selector({ include, exclude }: Selection): (name: string) => boolean {
+  const [wanted, unwanted] = [include.map(globPattern), exclude.map(globPattern)]
+  return (name) => wanted.some((pattern) => pattern.test(name)) && !unwanted.some((pattern) => pattern.test(name))
+}
+
+/** @throws TinsmithError `bad-input` for a glob that matches no name at all: a typing error more often than not */
+export function checkSelection({ include, exclude }: Selection, names: readonly string[]): void {
+  for (const glob of [...include, ...exclude])
+    if (!names.some((name) => globPattern(glob).test(name))) throw badInput(`no layer is named ${glob}`, { where: 'recipe', hint: didYouMean(glob, names.slice(0, 8)) })
+}
+
+/** `*` matches within one dotted part, `**` across parts, `?` one character. */
+export function globPattern(glob: string): RegExp {
+  const parts = glob.split(/(\*\*|\*|\?)/).map((part) => (part === '**' ? '.*' : part === '*' ? '[^.]*' : part === '?' ? '[^.]' : part.replace(/[.+^${}()|[\]\\]/g, '\\$&')))
+  return new RegExp(`^${parts.join('')}$`)
+}

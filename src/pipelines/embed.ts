@@ -1,0 +1,31 @@
+import { numbersOf } from '../numbers/dtype.js'
+import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
+import type { Pipeline } from './pipeline.js'
+import { pool } from './pooling.js'
+
+/**
+ * One vector a text, in the order of the texts: the graph's own `sentence_embedding` where it has one, else its token
+ * vectors pooled as the model's folder says.
+ *
+ * @throws TinsmithError `bad-input` when the graph gives no vectors
+ */
+export async function embed(pipeline: Pipeline, texts: readonly string[], options: BatchRunOptions = {}): Promise<Float32Array[]> {
+  const encoded = texts.map((text) => pipeline.tokenizer.encodeOne(text))
+  const vectors = new Array<Float32Array>(texts.length)
+  const whole = pipeline.session.outputs.some(({ name }) => name === 'sentence_embedding')
+  const output = whole ? 'sentence_embedding' : outputNamed(pipeline, 'embed', ['last_hidden_state', 'token_embeddings', 'logits'], 3)
+  for await (const { rows, encoding, output: result } of runBatches(pipeline, encoded, output, options)) {
+    const pooled = whole ? rowsOf(result) : pool(result, encoding.attention_mask, pipeline.pooling)
+    rows.forEach((text, row) => {
+      vectors[text] = pooled[row]
+    })
+  }
+  return vectors
+}
+
+/** Copies of the rows of [rows, width]. */
+export function rowsOf(array: Parameters<typeof numbersOf>[0] & { readonly shape: readonly number[] }): Float32Array[] {
+  const [rows, width] = array.shape
+  const data = numbersOf(array)
+  return Array.from({ length: rows }, (_, row) => Float32Array.from(data.subarray(row * width, (row + 1) * width)))
+}

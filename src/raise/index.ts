@@ -1,0 +1,28 @@
+import type { Graph } from '../ir/graph.js'
+import { removeOperatorNames } from '../ir/module-names.js'
+import { applyRules } from '../ir/rewrite.js'
+import { tidy } from '../ir/tidy.js'
+import { inferShapes } from '../ops/infer.js'
+import { upgradeGraph } from '../ops/upgrade.js'
+import { attentionRules } from './rules/attention.js'
+import { elementwiseRules } from './rules/elementwise.js'
+import { quantizedRules } from './rules/quantized.js'
+import type { RaiseRule } from './rule.js'
+
+const rules: readonly RaiseRule[] = [...elementwiseRules, ...quantizedRules, ...attentionRules]
+
+/**
+ * Brings a graph, in place, to the canonical form: the standard's newest opset, its high-level operators, the quantized
+ * form of codes and DequantizeLinear. What no rule knows stays as it is.
+ *
+ * @returns how often each rule found its pattern
+ * @throws TinsmithError `unsupported` for operators of old opsets that cannot be brought to today's, named
+ */
+export function raise(graph: Graph): Map<string, number> {
+  removeOperatorNames(graph)
+  upgradeGraph(graph)
+  inferShapes(graph)
+  const counts = applyRules(graph, rules, { masks: new Map(), dequantized: new Map() })
+  tidy(graph)
+  return counts
+}

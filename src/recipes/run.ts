@@ -1,0 +1,128 @@
+import { TinsmithError } from '../base/errors.js'
+import type { Progress } from '../base/progress.js'
+import { Random } from '../base/random.js'
+import { probe } from '../calibration/probes.js'
+import type { Calibration } from '../calibration/calibration.js'
+import type { Session } from '../engine/session.js'
+import type { Graph } from '../ir/graph.js'
+import type { Model } from '../ir/model.js'
+import { tidy } from '../ir/tidy.js'
+import { verify } from '../ir/verify.js'
+import { numbersOf } from '../numbers/dtype.js'
+import type { PassContext, PassResult, Refusal } from '../passes/index.js'
+import type { Recipe, RecipeStep } from './schema.js'
+
+export interface RunContext {
+  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  readonly calibration: Calibration | null
+  readonly seed: number
+  readonly progress: Progress
+  readonly signal: AbortSignal | undefined
+  /** Keeps and finds results of finished steps; null to do without. */
+  readonly store: StepStore | null
+}
+
+/** Where results of finished steps are kept, so that a killed run goes on. */
+export interface StepStore {
+  load(recipe: Recipe, index: number): Promise<{ model: Model; report: StepReport } | null>
+  save(recipe: Recipe, index: number, model: Model, report: StepReport): Promise<void>
+}
+
+export interface StepReport {
+  readonly pass: string
+  readonly changed: number
+  readonly refused: readonly Refusal[]
+  readonly seconds: number
+  /** Largest difference of the outputs on probe inputs, over the largest output; for exact passes. */
+  readonly difference?: number
+  readonly details?: PassResult['details']
+}
+
+/** What 'exact' means: largest difference over largest output. */
+const exactTolerance = 2e-5
+
+/**
+ * Applies the passes of a recipe to a model, in place, and proves exact ones on probe inputs.
+ *
+ * @throws TinsmithError `failed` when a pass of the recipe finds nothing to change, or an exact pass changes the outputs
+ */
+export async function runRecipe(model: Model, recipe: Recipe, context: RunContext): Promise<StepReport[]> {
+  const reports: StepReport[] = []
+  const first = await resume(model, recipe, context, reports)
+  for (let i = first; i < recipe.steps.length; i++) {
+    const report = await runStep(model, recipe.steps[i], context)
+    reports.push(report)
+    await context.store?.save(recipe, i, model, report)
+  }
+  return reports
+}
+
+/** Takes over the last finished step that is kept, and the reports of those before it. */
+async function resume(model: Model, recipe: Recipe, { store }: RunContext, reports: StepReport[]): Promise<number> {
+  if (!store) return 0
+  for (let i = recipe.steps.length - 1; i >= 0; i--) {
+    const kept = await store.load(recipe, i)
+    if (!kept) continue
+    model.graphs.clear()
+    for (const [name, graph] of kept.model.graphs) model.graphs.set(name, graph)
+    for (let before = 0; before < i; before++) reports.push({ pass: recipe.steps[before].pass.name, changed: 0, refused: [], seconds: 0 })
+    reports.push(kept.report)
+    return i + 1
+  }
+  return 0
+}
+
+/** Passes for which finding nothing is no failure: they tidy up. */
+const mayFindNothing = new Set(['remove-unused', 'fold-constants'])
+
+async function runStep(model: Model, { pass, options }: RecipeStep, context: RunContext): Promise<StepReport> {
+  const start = performance.now()
+  context.signal?.throwIfAborted()
+  if (pass.needs.calibration && !context.calibration)
+    throw new TinsmithError('usage', `${pass.name} needs calibration data`, { hint: 'Pass --calibrate FILE: texts like those that the model will see, one a line or in a table.' })
+  const before = pass.exact ? [...model.graphs].map(([name, graph]) => [name, graph.clone()] as const) : []
+  const passContext: PassContext = { ...context, random: new Random(context.seed, pass.name) }
+  const { changed, refused = [], details } = await pass.run(model, options, passContext)
+  if (!changed && !mayFindNothing.has(pass.name)) {
+    const [why] = refused
+    throw new TinsmithError('failed', `${pass.name} found nothing to change${why ? `: ${why.what}: ${why.why}` : ''}`, { hint: 'Take it out of the recipe, or widen its selection.' })
+  }
+  for (const graph of model.graphs.values()) {
+    tidy(graph)
+    verify(graph)
+  }
+  const difference = changed && pass.exact ? await largestDifference(before, model, context) : undefined
+  if (difference !== undefined && !(difference <= exactTolerance))
+    throw new TinsmithError('difference', `${pass.name} must not change the outputs and changed them by ${difference.toExponential(1)} of the largest`)
+  return { pass: pass.name, changed, refused, seconds: (performance.now() - start) / 1e3, difference, details }
+}
+
+async function largestDifference(before: readonly (readonly [string, Graph])[], model: Model, context: RunContext): Promise<number> {
+  let worst = 0
+  for (const [name, graph] of before) {
+    const [old, changed] = [await context.open(graph), await context.open(model.graphs.get(name)!)]
+    try {
+      const pasts = graph.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]
+      for (const past of pasts) {
+        const feeds = probe(graph, new Random(context.seed, `probe ${past}`), past)
+        const [expected, got] = [await old.run(feeds), await changed.run(feeds)]
+        for (const output of changed.outputs) if (expected[output.name]) worst = Math.max(worst, relativeDifference(numbersOf(expected[output.name]), numbersOf(got[output.name])))
+      }
+    } finally {
+      await old.dispose()
+      await changed.dispose()
+    }
+  }
+  return worst
+}
+
+/** max|difference| / max|expected|. */
+export function relativeDifference(expected: ArrayLike<number>, got: ArrayLike<number>): number {
+  let [most, difference] = [0, 0]
+  for (let i = 0; i < expected.length; i++) {
+    most = Math.max(most, Math.abs(expected[i]))
+    const d = Math.abs(expected[i] - got[i])
+    if (!(d <= difference)) difference = d
+  }
+  return most ? difference / most : difference
+}

@@ -1,0 +1,125 @@
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import { badInput, didYouMean, usage } from '../base/errors.js'
+import { type Pass, passes } from '../passes/index.js'
+
+/** Dtype words of transformers.js with the suffixes of their files. */
+export const dtypeSuffixes = { fp32: '', fp16: '_fp16', q8: '_quantized', int8: '_int8', uint8: '_uint8', q4: '_q4', q4f16: '_q4f16' } as const
+
+export type DTypeWord = keyof typeof dtypeSuffixes
+
+const entry = z.union([z.string(), z.record(z.string(), z.record(z.string(), z.unknown()).nullable())])
+
+const schema = z.strictObject({
+  name: z.string().optional().describe('shown in reports'),
+  summary: z.string().optional().describe('one line about what it is good for'),
+  dtype: z.enum(Object.keys(dtypeSuffixes) as [DTypeWord, ...DTypeWord[]]).default('q8').describe('which file of the target it writes'),
+  architectures: z.array(z.string()).optional().describe('model types that it is made for; default all'),
+  withoutCalibration: z.string().optional().describe('preset to use instead when an encoder comes without calibration data'),
+  passes: z.array(entry).min(1).describe('names of passes, in order; with options as `name: {option: value}`'),
+})
+
+/** A pass with its options, checked. */
+export interface RecipeStep {
+  readonly pass: Pass
+  readonly options: unknown
+}
+
+/** Passes in order, with options. */
+export interface Recipe {
+  readonly name: string
+  readonly summary: string
+  readonly dtype: DTypeWord
+  readonly architectures: readonly string[] | null
+  readonly withoutCalibration: string | null
+  readonly steps: readonly RecipeStep[]
+  /** The text that it was read from. */
+  readonly text: string
+}
+
+/**
+ * Reads a recipe. Everything that can be wrong with it is said before any work begins, with the line.
+ *
+ * @param text YAML
+ * @param where file or preset, for messages
+ * @param changes `path=value` overrides, as in `static-int8.samples=64`
+ * @throws TinsmithError `bad-input` for unknown keys or passes (the nearest is named), wrong types, wrong options
+ * @example
+ * parseRecipe('passes: [fold-constants, {weight-only: {bits: 4}}]', 'example').steps.length // 2
+ */
+export function parseRecipe(text: string, where: string, changes: readonly string[] = []): Recipe {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  const [problem] = document.errors
+  if (problem) throw badInput(`line ${lines.linePos(problem.pos[0]).line}: ${problem.message.split('\n')[0]}`, { where })
+  const lineOf = (path: readonly PropertyKey[]) => {
+    for (let length = path.length; length >= 0; length--) {
+      const node = document.getIn(path.slice(0, length), true) as { range?: [number, number, number] } | undefined
+      if (node?.range) return lines.linePos(node.range[0]).line
+    }
+    return 1
+  }
+  const parsed = schema.safeParse(document.toJS())
+  if (!parsed.success) throw schemaError(parsed.error, where, lineOf, Object.keys(schema.shape), [])
+  const { passes: entries, ...rest } = parsed.data
+  const overrides = changes.map(parseChange)
+  const steps = entries.map((item, i) => stepOf(item, where, ['passes', i], lineOf, overrides))
+  for (const { path, used } of overrides) if (!used) throw usage(`--set ${path} fits no pass of the recipe`, { hint: didYouMean(path.split('.')[0], steps.map((step) => step.pass.name)) })
+  return {
+    name: rest.name ?? where,
+    summary: rest.summary ?? '',
+    dtype: rest.dtype,
+    architectures: rest.architectures ?? null,
+    withoutCalibration: rest.withoutCalibration ?? null,
+    steps,
+    text,
+  }
+}
+
+type LineOf = (path: readonly PropertyKey[]) => number
+
+function stepOf(item: z.output<typeof entry>, where: string, path: readonly PropertyKey[], lineOf: LineOf, overrides: Override[]): RecipeStep {
+  const [name, given] = typeof item === 'string' ? [item, {}] : Object.entries(item)[0]
+  if (typeof item !== 'string' && Object.keys(item).length !== 1) throw badInput(`line ${lineOf(path)}: a step is one pass, as in \`- name: {option: value}\``, { where })
+  const pass = passes.find((candidate) => candidate.name === name)
+  if (!pass) throw badInput(`line ${lineOf(path)}: there is no pass "${name}"`, { where, hint: didYouMean(name, passes.map((known) => known.name)) })
+  const options: Record<string, unknown> = { ...given }
+  for (const override of overrides)
+    if (override.pass === name) {
+      options[override.option] = override.value
+      override.used = true
+    }
+  const parsed = pass.options.safeParse(options)
+  if (!parsed.success) throw schemaError(parsed.error, where, lineOf, optionNames(pass), [...path, name])
+  return { pass, options: parsed.data }
+}
+
+/** Names of the options of a pass. */
+export function optionNames(pass: Pass): string[] {
+  return pass.options instanceof z.ZodObject ? Object.keys(pass.options.shape) : []
+}
+
+interface Override {
+  readonly path: string
+  readonly pass: string
+  readonly option: string
+  readonly value: unknown
+  used: boolean
+}
+
+function parseChange(text: string): Override {
+  const [, pass, option, value] = /^([\w-]+)\.([\w]+)=(.*)$/.exec(text) ?? []
+  if (!pass) throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.samples=64' })
+  return { path: `${pass}.${option}`, pass, option, value: parseDocument(value).toJS(), used: false }
+}
+
+/** The first problem of a schema as one sentence with its line. */
+function schemaError(error: z.ZodError, where: string, lineOf: LineOf, known: readonly string[], base: readonly PropertyKey[]) {
+  const issue = error.issues[0]
+  const path = [...base, ...issue.path]
+  if (issue.code === 'unrecognized_keys') {
+    const [key] = issue.keys
+    return badInput(`line ${lineOf([...path, key])}: unknown key "${key}"`, { where, hint: didYouMean(key, known) })
+  }
+  return badInput(`line ${lineOf(path)}: ${path.join('.') || 'the recipe'}: ${issue.message}`, { where })
+}

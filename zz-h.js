@@ -1,0 +1,1 @@
+import('@huggingface/hub').then(h=>console.log(h))
