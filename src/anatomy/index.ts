@@ -1,7 +1,7 @@
 import type { Graph } from '../ir/graph.js'
 import type { Node, Value } from '../ir/node.js'
-import { type Linear, findLinears } from './linear.js'
-import { type Mixer, findMixers } from './mixer.js'
+import { findLinears, type Linear } from './linear.js'
+import { findMixers, type Mixer } from './mixer.js'
 import { isActivation, isNorm, isResidual, reached, rootConstant, throughCarriers } from './walk.js'
 
 export type { Linear } from './linear.js'
@@ -58,7 +58,9 @@ export function anatomyOf(graph: Graph): Anatomy {
     const roles = rolesAround(mixer, byOutput, byProduct)
     return roles.size ? [{ mixer, roles }] : []
   })
-  const norms = [...graph.nodes()].filter(isNorm).map((node) => ({ name: (rootConstant(node.input(1))?.name ?? node.name).replace(/\.weight$/, ''), node }))
+  const norms = [...graph.nodes()]
+    .filter(isNorm)
+    .map((node) => ({ name: (rootConstant(node.input(1))?.name ?? node.name).replace(/\.weight$/, ''), node }))
   const normsOf = assignNorms(
     norms,
     parts.map((part) => part.roles),
@@ -74,7 +76,13 @@ function rolesAround(mixer: Mixer, byOutput: ReadonlyMap<Value, Linear>, byProdu
   const roles = new Map<Role, Linear>()
   const [q, k, v] = [mixer.query, mixer.key, mixer.value].map((value) => byOutput.get(throughCarriers(value, (at) => byOutput.has(at))))
   if (q && q === k && q === v) roles.set('qkv', q)
-  else for (const [role, linear] of [['q', q], ['k', k], ['v', v]] as const) if (linear) roles.set(role, linear)
+  else
+    for (const [role, linear] of [
+      ['q', q],
+      ['k', k],
+      ['v', v],
+    ] as const)
+      if (linear) roles.set(role, linear)
   const o = reached(mixer.context).flatMap((node) => byProduct.get(node) ?? [])[0]
   if (!o) return roles
   roles.set('o', o)
@@ -92,7 +100,8 @@ function downAfter(o: Linear, byProduct: ReadonlyMap<Node, Linear>): Linear | nu
     seen.add(node)
     const linear = byProduct.get(node)
     if (linear && reached(linear.output).some(isResidual)) return linear
-    if (linear || isResidual(node) || isActivation(node) || node.type === 'Mul' || isNorm(node)) pending.push(...reached((linear?.output ?? node.output)))
+    if (linear || isResidual(node) || isActivation(node) || node.type === 'Mul' || isNorm(node))
+      pending.push(...reached(linear?.output ?? node.output))
   }
   return null
 }
@@ -125,7 +134,12 @@ function feedForward(down: Linear, byOutput: ReadonlyMap<Value, Linear>): Map<Ro
  * A norm on the residual stream (its output is added again) belongs to the block before it, a norm in front of linears
  * to the block of those linears.
  */
-function assignNorms(norms: readonly Norm[], blocks: readonly ReadonlyMap<Role, Linear>[], byOutput: ReadonlyMap<Value, Linear>, byProduct: ReadonlyMap<Node, Linear>): Norm[][] {
+function assignNorms(
+  norms: readonly Norm[],
+  blocks: readonly ReadonlyMap<Role, Linear>[],
+  byOutput: ReadonlyMap<Value, Linear>,
+  byProduct: ReadonlyMap<Node, Linear>,
+): Norm[][] {
   const blockOf = new Map(blocks.flatMap((roles, i) => [...roles.values()].map((linear) => [linear, i] as const)))
   const onStream = norms.some((norm) => norm.node.output.users.some(isResidual))
   const result: Norm[][] = blocks.map(() => [])
@@ -140,7 +154,9 @@ function assignNorms(norms: readonly Norm[], blocks: readonly ReadonlyMap<Role, 
 
 /** The block whose query or key a norm over heads belongs to. */
 function inHead(norm: Norm, blocks: readonly ReadonlyMap<Role, Linear>[]): number | undefined {
-  const at = throughCarriers(norm.node.input(0)!, (value) => blocks.some((roles) => [...roles.values()].some((linear) => linear.output === value)))
+  const at = throughCarriers(norm.node.input(0)!, (value) =>
+    blocks.some((roles) => [...roles.values()].some((linear) => linear.output === value)),
+  )
   const index = blocks.findIndex((roles) => [roles.get('q'), roles.get('k')].some((linear) => linear?.output === at))
   return index < 0 ? undefined : index
 }
@@ -156,7 +172,8 @@ function producersOf(value: Value, byOutput: ReadonlyMap<Value, Linear>): Linear
 function blockName(linears: readonly Linear[], index: number): string {
   const paths = linears.map((linear) => linear.name.split('.'))
   const shared: string[] = []
-  while (paths.every((path) => path.length > shared.length + 1 && path[shared.length] === paths[0][shared.length])) shared.push(paths[0][shared.length])
+  while (paths.every((path) => path.length > shared.length + 1 && path[shared.length] === paths[0][shared.length]))
+    shared.push(paths[0][shared.length])
   return shared.length ? shared.join('.') : `block.${index}`
 }
 

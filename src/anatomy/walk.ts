@@ -59,7 +59,11 @@ export function throughCarriers(value: Value, stop: (value: Value) => boolean): 
   while (!stop(at)) {
     const node = at.producer
     if (!node) return at
-    const before = isCarrier(node) ? node.input(0) : node.type === 'Add' || node.type === 'Mul' || node.type === 'Div' ? variableOperand(node) : null
+    const before = isCarrier(node)
+      ? node.input(0)
+      : node.type === 'Add' || node.type === 'Mul' || node.type === 'Div'
+        ? variableOperand(node)
+        : null
     if (!before) return at
     at = before
   }

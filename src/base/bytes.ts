@@ -111,31 +111,6 @@ export class MemoryFolder implements WritableFolder {
   }
 }
 
-/** Sources by path, seen as a folder. */
-export class SourceFolder implements Folder {
-  readonly name: string
-  readonly #sources: ReadonlyMap<string, ByteSource>
-
-  constructor(sources: ReadonlyMap<string, ByteSource>, name = 'files') {
-    this.name = name
-    this.#sources = sources
-  }
-
-  async list(): Promise<string[]> {
-    return [...this.#sources.keys()].sort()
-  }
-
-  async has(path: string): Promise<boolean> {
-    return this.#sources.has(path)
-  }
-
-  async open(path: string): Promise<ByteSource> {
-    const source = this.#sources.get(path)
-    if (!source) throw badInput(`there is no file ${path}`, { where: this.name })
-    return source
-  }
-}
-
 /** One array of all chunks in order. */
 export function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0))

@@ -32,8 +32,8 @@ const reasons: Record<string, string> = {
 
 /** The code of a system error (`ENOENT`), else undefined. */
 export function systemCode(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null)?.code
-  return typeof code === 'string' && code in reasons ? code : undefined
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown }
+  return typeof code === 'string' && typeof syscall === 'string' ? code : undefined
 }
 
 /** Why the system refused, in plain words. */

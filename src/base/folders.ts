@@ -1,5 +1,5 @@
 import type { ByteSource, Folder } from './bytes.js'
-import { badInput, didYouMean } from './errors.js'
+import { badInput, didYouMean, TinsmithError } from './errors.js'
 
 /** A folder over sources that are open already. */
 export class SourceFolder implements Folder {
@@ -45,6 +45,14 @@ export function leavesFolder(path: string, folder: string) {
   return badInput(`the path ${JSON.stringify(shown)} leads out of the folder`, {
     where: folder,
     hint: "A model's files must lie inside its folder.",
+  })
+}
+
+/** The error for a file of this package that is not where the package keeps it. */
+export function missingAsset(url: URL, cause: unknown): TinsmithError {
+  return new TinsmithError('failed', `a file of the package is missing: ${url.href.replace(/^.*\//, '')}`, {
+    hint: 'Install the package again, or run `npm run build`.',
+    cause,
   })
 }
 

@@ -1,6 +1,6 @@
 import { BlobSource, type ByteSink, type ByteSource, type Folder, type WritableFolder } from './bytes.js'
 import { badInput, TinsmithError, unsupported, usage } from './errors.js'
-import { absentFile, relativeParts } from './folders.js'
+import { absentFile, missingAsset, relativeParts } from './folders.js'
 import type { FolderEntry, OpenSource, WriteFolderOptions } from './platform.js'
 import { Sha256 } from './sha256.js'
 
@@ -89,6 +89,14 @@ export async function namesIn(path: string): Promise<string[]> {
   const names: string[] = []
   if (directory) for await (const [name] of directory.entries()) names.push(name)
   return names.sort()
+}
+
+export async function readAsset(url: URL): Promise<string> {
+  const response = await fetch(url).catch((error) => {
+    throw missingAsset(url, error)
+  })
+  if (!response.ok) throw missingAsset(url, response.status)
+  return response.text()
 }
 
 export function joinPath(...parts: string[]): string {

@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import type { ByteSource, Folder } from './bytes.js'
 import { cannotWrite, DiskFolder, FileSource, systemCode } from './files.node.js'
+import { missingAsset } from './folders.js'
 import type { FolderEntry, OpenSource } from './platform.js'
 
 export { checkWritable, removeFolder, writeFolder } from './write-folder.node.js'
@@ -57,6 +58,14 @@ export async function namesIn(folder: string): Promise<string[]> {
   } catch (error) {
     if (systemCode(error)) return []
     throw error
+  }
+}
+
+export async function readAsset(url: URL): Promise<string> {
+  try {
+    return await fs.promises.readFile(url, 'utf8')
+  } catch (error) {
+    throw missingAsset(url, error)
   }
 }
 

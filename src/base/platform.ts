@@ -46,6 +46,8 @@ export interface Platform {
   /** Marks a folder as just used. */
   touchFolder(path: string): Promise<void>
   pathKind(path: string): Promise<'file' | 'folder' | null>
+  /** The text of a file that comes with this package, by an address relative to `import.meta.url`. Throws `failed` when it is not there. */
+  readAsset(url: URL): Promise<string>
   /** Names of what lies directly in a folder, sorted; none when it does not exist. */
   namesIn(path: string): Promise<string[]>
   joinPath(...parts: string[]): string

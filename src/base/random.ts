@@ -76,8 +76,12 @@ function mix(a: number, b: number): number {
   return (x ^ (x >>> 16)) >>> 0
 }
 
+/** The high 32 bits of a product of unsigned 32-bit integers, by 16-bit halves. */
 function multiplyHigh(a: number, b: number): number {
-  return Number((BigInt(a) * BigInt(b)) >> 32n)
+  const [a1, a0, b1, b0] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]
+  const middle = a1 * b0 + ((a0 * b0) >>> 16)
+  const carry = (middle & 0xffff) + a0 * b1
+  return (a1 * b1 + Math.floor(middle / 65536) + Math.floor(carry / 65536)) >>> 0
 }
 
 function philox(counter: number, key: readonly [number, number]): Uint32Array {

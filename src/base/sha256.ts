@@ -39,12 +39,21 @@ export class Sha256 {
     const words = this.#words
     for (let t = 0; t < 16; t++, at += 4) words[t] = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]
     for (let t = 16; t < 64; t++) {
-      const [x, y] = [words[t - 15], words[t - 2]]
+      const x = words[t - 15]
+      const y = words[t - 2]
       const s0 = rotate(x, 7) ^ rotate(x, 18) ^ (x >>> 3)
       const s1 = rotate(y, 17) ^ rotate(y, 19) ^ (y >>> 10)
       words[t] = words[t - 16] + s0 + words[t - 7] + s1
     }
-    let [a, b, c, d, e, f, g, h] = this.#state
+    const state = this.#state
+    let a = state[0]
+    let b = state[1]
+    let c = state[2]
+    let d = state[3]
+    let e = state[4]
+    let f = state[5]
+    let g = state[6]
+    let h = state[7]
     for (let t = 0; t < 64; t++) {
       const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
       const t1 = (h + s1 + ((e & f) ^ (~e & g)) + constants[t] + words[t]) | 0
@@ -59,8 +68,14 @@ export class Sha256 {
       b = a
       a = (t1 + t2) | 0
     }
-    const next = [a, b, c, d, e, f, g, h]
-    for (let i = 0; i < 8; i++) this.#state[i] += next[i]
+    state[0] += a
+    state[1] += b
+    state[2] += c
+    state[3] += d
+    state[4] += e
+    state[5] += f
+    state[6] += g
+    state[7] += h
   }
 }
 

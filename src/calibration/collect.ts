@@ -16,7 +16,12 @@ export interface CollectContext {
 const runBudget = 256 * 2 ** 20
 
 /** Runs the samples through a graph and lets each observer see its value; batches are small enough for a bounded memory. */
-export async function collect(graph: Graph, observers: ReadonlyMap<Value, Observer>, calibration: Calibration, context: CollectContext): Promise<void> {
+export async function collect(
+  graph: Graph,
+  observers: ReadonlyMap<Value, Observer>,
+  calibration: Calibration,
+  context: CollectContext,
+): Promise<void> {
   const names = [...observers.keys()].map((value) => value.name)
   const inputs = new Set(graph.inputs)
   const session = await context.open(graph, { observe: names.filter((name) => !inputs.has(graph.value(name)!)) })

@@ -30,10 +30,20 @@ const narrowShare = 0.3
  *
  * @throws TinsmithError `bad-input` when the file holds no texts
  */
-export async function calibrationFromFile(source: ByteSource, tokenizer: Tokenizer, graph: Graph, progress: Progress, options = calibrationDefaults): Promise<Calibration> {
+export async function calibrationFromFile(
+  source: ByteSource,
+  tokenizer: Tokenizer,
+  graph: Graph,
+  progress: Progress,
+  options = calibrationDefaults,
+): Promise<Calibration> {
   const { samples } = await readSamples(source, { columns: options.columns })
   const chosen = sampleEvenly(textsOf(samples), options.samples)
-  if (!chosen.length) throw badInput('the calibration file holds no texts', { where: source.name, hint: 'Give a file with one text a line, or a table with a column of texts.' })
+  if (!chosen.length)
+    throw badInput('the calibration file holds no texts', {
+      where: source.name,
+      hint: 'Give a file with one text a line, or a table with a column of texts.',
+    })
   const texts = chosen.map((text) => (typeof text === 'string' ? text : text[0]))
   if (narrowness(texts) > narrowShare) progress.warn(`many calibration texts in ${source.name} begin alike; ranges may not fit other texts`)
   const encoded = chosen.map((text) => tokenizer.encodeOne(text, { maxLength: Math.min(options.maxLength, tokenizer.maxLength) }))
@@ -71,19 +81,28 @@ function batchOf(encoding: Encoding, graph: Graph): CalibrationBatch {
 /** Feeds for every input of a graph from token ids: masks, types, positions, and an empty cache. */
 function feedsFor(graph: Graph, { input_ids, attention_mask, token_type_ids }: Encoding): Feeds {
   const [batch, length] = input_ids.shape
-  const symbols = new Map([['batch_size', batch], ['sequence_length', length], ['past_sequence_length', 0]])
+  const symbols = new Map([
+    ['batch_size', batch],
+    ['sequence_length', length],
+    ['past_sequence_length', 0],
+  ])
   const known: Feeds = {
     input_ids,
     attention_mask,
     token_type_ids,
-    position_ids: ndarray('int64', [batch, length], Array.from({ length: batch * length }, (_, i) => i % length)),
+    position_ids: ndarray(
+      'int64',
+      [batch, length],
+      Array.from({ length: batch * length }, (_, i) => i % length),
+    ),
   }
   return Object.fromEntries(
     graph.inputs.map((input) => {
       const given = known[input.name]
       if (given) return [input.name, given]
       const shape = (input.shape ?? []).map((dim) => evaluateDim(dim, symbols))
-      if (shape.some((dim) => dim === undefined) || !input.dtype) throw badInput(`calibration from text cannot feed the input ${input.name}`)
+      if (shape.some((dim) => dim === undefined) || !input.dtype)
+        throw badInput(`calibration from text cannot feed the input ${input.name}`)
       return [input.name, ndarray(input.dtype, shape as number[], new Array(shape.reduce((size: number, dim) => size * dim!, 1)).fill(0))]
     }),
   )

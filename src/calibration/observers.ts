@@ -1,6 +1,6 @@
 import type { Random } from '../base/random.js'
 import type { NDArray } from '../numbers/dtype.js'
-import { emptyHistogram, type Histogram, observe as addToHistogram } from '../numbers/histogram.js'
+import { observe as addToHistogram, emptyHistogram, type Histogram } from '../numbers/histogram.js'
 
 /** Records something about a value while samples stream through the model; keeps sums and counts, never all samples. */
 export interface Observer {

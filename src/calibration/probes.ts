@@ -8,6 +8,8 @@ import { type NDArray, ndarray, sizeOf } from '../numbers/dtype.js'
 
 /** Sizes that symbols take in probes. Lengths of the past are 0 in the first probe, so that both branches of a decoder are seen. */
 const sizes: Readonly<Record<string, number>> = { batch_size: 2, sequence_length: 7 }
+/** With a past: runtimes continue several rows by one token each only. */
+const laterSizes: Readonly<Record<string, number>> = { batch_size: 2, sequence_length: 1 }
 const otherSize = 3
 
 /**
@@ -18,9 +20,11 @@ const otherSize = 3
  */
 export function probe(graph: Graph, random: Random, pastLength = 0): Feeds {
   const symbols = new Map<string, number>()
+  const known = pastLength ? laterSizes : sizes
   for (const input of graph.inputs)
     for (const dim of input.shape ?? [])
-      if (typeof dim === 'string') for (const [name] of dim.matchAll(/[A-Za-z_]\w*/g)) symbols.set(name, /past/.test(name) ? pastLength : (sizes[name] ?? otherSize))
+      if (typeof dim === 'string')
+        for (const [name] of dim.matchAll(/[A-Za-z_]\w*/g)) symbols.set(name, /past/.test(name) ? pastLength : (known[name] ?? otherSize))
   return Object.fromEntries(
     graph.inputs.map((input) => {
       const shape = (input.shape ?? []).map((dim) => evaluateDim(dim, symbols) ?? otherSize)
@@ -32,7 +36,8 @@ export function probe(graph: Graph, random: Random, pastLength = 0): Feeds {
 function fill(input: Value, shape: readonly number[], random: Random, past: number): NDArray {
   const count = sizeOf(shape)
   const length = shape.at(-1) ?? 1
-  if (input.dtype === 'float32' || input.dtype === 'float16' || input.dtype === 'float64') return ndarray(input.dtype, shape, random.normals(count))
+  if (input.dtype === 'float32' || input.dtype === 'float16' || input.dtype === 'float64')
+    return ndarray(input.dtype, shape, random.normals(count))
   const rows = tableRows(input)
   const use = rows ? 'index' : isPosition(input) ? 'position' : 'mask'
   const values = Array.from({ length: count }, (_, i) => {

@@ -31,7 +31,14 @@ export async function selfGenerated(
     for (let i = 0; i < samples; i++) {
       const ids = [drawToken(random, vocabulary, special)]
       const draw = random.stream(`sample ${i}`).integer(2 ** 31)
-      for await (const id of generateIds(session, ids, { maxNewTokens: length - 1, temperature: 1, topK: 50, seed: draw, signal: context.signal })) ids.push(id)
+      for await (const id of generateIds(session, ids, {
+        maxNewTokens: length - 1,
+        temperature: 1,
+        topK: 50,
+        seed: draw,
+        signal: context.signal,
+      }))
+        ids.push(id)
       rows.push({ ids, types: ids.map(() => 0), special: ids.map((id) => (special.has(id) ? 1 : 0)) })
       stage.advance()
     }

@@ -57,10 +57,21 @@ function print(terms: Polynomial): Dim {
     .join(' + ')
 }
 
-/** Whether a name from a file can be a symbol as it is. Others are cleaned by {@link symbol}. */
+/** A name from a file as a dimension in normal form; what could be mistaken for something else is cleaned. */
 export function symbol(name: string): Dim {
-  const expression = print(parse(name.trim() || 'unnamed'))
-  return typeof expression === 'number' ? name.replace(/\W/g, '_') : expression
+  const text = name.trim().replace(/\s*\*\s*/g, '*') || 'unnamed'
+  const dim = isBalanced(text) ? print(parse(text)) : 0
+  const calculable = typeof dim === 'string' && multiplyDims(dim, 1) === dim && subtractDims(addDims(dim, 1), 1) === dim
+  return calculable ? dim : `_${text.replace(/\W/g, '_')}`
+}
+
+function isBalanced(text: string): boolean {
+  let depth = 0
+  for (const character of text) {
+    if (character === '(') depth++
+    else if (character === ')' && --depth < 0) return false
+  }
+  return !depth
 }
 
 export function addDims(a: Dim, b: Dim): Dim {

@@ -146,7 +146,9 @@ export class Graph {
   add(operator: string, inputs: readonly (Value | null)[], options: NodeOptions = {}): Node {
     const wanted = options.outputs ?? 1
     const names = typeof wanted === 'number' ? Array.from({ length: wanted }, () => null) : wanted
-    const outputs = names.map((name) => (name === '' ? new Value('') : this.#register(new Value(name ?? this.uniqueName(operator.toLowerCase())))))
+    const outputs = names.map((name) =>
+      name === '' ? new Value('') : this.#register(new Value(name ?? this.uniqueName(operator.toLowerCase()))),
+    )
     const node = new Node(operator, inputs, outputs, options)
     if (options.before) this.#insert(node, options.before._previous, options.before)
     else if (options.after) this.#insert(node, options.after, options.after._next)
@@ -157,7 +159,8 @@ export class Graph {
   /** Removes a node whose outputs nobody uses. */
   remove(node: Node): void {
     for (const output of node.outputs)
-      if (output.uses.size || this.outputs.includes(output)) throw new Error(`${node.type} ${node.name} cannot go: ${output.name} is in use`)
+      if (output.uses.size || this.outputs.includes(output))
+        throw new Error(`${node.type} ${node.name} cannot go: ${output.name} is in use`)
     node._detach()
     this.#unlink(node)
     for (const output of node.outputs) this.#values.delete(output.name)
@@ -165,6 +168,7 @@ export class Graph {
 
   /** Moves a node in the order. */
   move(node: Node, place: { before: Node } | { after: Node }): void {
+    if (('before' in place ? place.before : place.after) === node) return
     this.#unlink(node)
     if ('before' in place) this.#insert(node, place.before._previous, place.before)
     else this.#insert(node, place.after, place.after._next)
@@ -226,33 +230,22 @@ export class Graph {
 
   /** Puts the nodes into topological order, keeping the present order where it is free to. Throws `bad-input` on a cycle, naming a node of it. */
   sort(): void {
-    const waiting = new Map<Node, number>()
-    const ready: Node[] = []
-    const nodes = [...this.nodes()]
-    for (const node of nodes) {
-      const count = new Set(dependencies(node, this)).size
-      waiting.set(node, count)
-      if (!count) ready.push(node)
-    }
-    const users = new Map<Node, Node[]>()
-    for (const node of nodes)
-      for (const dependency of new Set(dependencies(node, this))) {
-        const list = users.get(dependency)
-        if (list) list.push(node)
-        else users.set(dependency, [node])
+    const order = new Set<Node>()
+    const open = new Set<Node>()
+    for (const root of this.nodes()) {
+      const stack = [{ node: root, pending: order.has(root) ? [] : [root] }]
+      for (let top = stack.at(-1)!; stack.length; top = stack.at(-1)!) {
+        const next = top.pending.pop()
+        if (!next) {
+          stack.pop()
+          if (stack.length) order.add(top.node)
+          open.delete(top.node)
+        } else if (open.has(next)) throw badInput(`the graph has a cycle through ${next.type} ${next.name || next.output.name}`)
+        else if (!order.has(next)) {
+          open.add(next)
+          stack.push({ node: next, pending: dependencies(next, this).reverse() })
+        }
       }
-    const order: Node[] = []
-    for (let at = 0; at < ready.length; at++) {
-      order.push(ready[at])
-      for (const user of users.get(ready[at]) ?? []) {
-        const left = waiting.get(user)! - 1
-        waiting.set(user, left)
-        if (!left) ready.push(user)
-      }
-    }
-    if (order.length !== nodes.length) {
-      const stuck = nodes.find((node) => waiting.get(node)! > 0)!
-      throw badInput(`the graph has a cycle through ${stuck.type} ${stuck.name || stuck.output.name}`)
     }
     this.#first = this.#last = null
     this.#size = 0
@@ -291,7 +284,8 @@ export class Graph {
     for (let value = pending.pop(); value; value = pending.pop()) {
       if (map.has(value)) continue
       if (value.tensor) map.set(value, part.addConstant(value.name, value.tensor))
-      else if (!value.producer) throw badInput(`${outputs.map((output) => output.name).join(', ')} cannot be computed without ${value.name}`)
+      else if (!value.producer)
+        throw badInput(`${outputs.map((output) => output.name).join(', ')} cannot be computed without ${value.name}`)
       else if (!needed.has(value.producer)) {
         needed.add(value.producer)
         pending.push(...valuesUsed(value.producer))
@@ -362,7 +356,8 @@ function copyNode(node: Node, target: Graph, map: Map<Value, Value>): Node {
   const attributes: Record<string, Attribute> = {}
   for (const [name, attribute] of Object.entries(node.attributes)) {
     if (attribute.kind === 'graph') attributes[name] = { kind: 'graph', value: attribute.value.clone(target, map) }
-    else if (attribute.kind === 'graphs') attributes[name] = { kind: 'graphs', value: attribute.value.map((graph) => graph.clone(target, map)) }
+    else if (attribute.kind === 'graphs')
+      attributes[name] = { kind: 'graphs', value: attribute.value.map((graph) => graph.clone(target, map)) }
     else attributes[name] = attribute
   }
   const copy = target.add(

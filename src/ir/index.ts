@@ -1,5 +1,5 @@
-export * as attribute from './attribute.js'
 export type { Attribute, Attributes } from './attribute.js'
+export * as attribute from './attribute.js'
 export { addDims, broadcastDims, type Dim, divideDims, evaluateDim, multiplyDims, sizeOfDims, subtractDims, symbol } from './dimension.js'
 export { Graph, type NodeOptions, valuesUsed } from './graph.js'
 export { type Config, type FunctionDefinition, functionKey, Model } from './model.js'

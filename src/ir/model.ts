@@ -1,6 +1,6 @@
 import type { ByteSource } from '../base/bytes.js'
 import type { Attributes } from './attribute.js'
-import { Graph } from './graph.js'
+import type { Graph } from './graph.js'
 
 /** A function of the model: a name for a graph of simpler operators, as in ONNX. */
 export interface FunctionDefinition {
@@ -51,7 +51,10 @@ export class Model {
 
   /** A deep copy of the graphs; tensors and files are shared. */
   clone(): Model {
-    const copy = new Model([...this.graphs].map(([name, graph]) => [name, graph.clone()]), { config: this.config, files: this.files })
+    const copy = new Model(
+      [...this.graphs].map(([name, graph]) => [name, graph.clone()]),
+      { config: this.config, files: this.files },
+    )
     for (const [key, definition] of this.functions) copy.functions.set(key, definition)
     for (const [key, text] of this.notes) copy.notes.set(key, text)
     return copy

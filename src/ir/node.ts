@@ -186,7 +186,9 @@ export class Node {
     const attribute = this.#attributes[name]
     if (!attribute) return undefined
     if (attribute.kind !== kind)
-      throw badInput(`attribute ${name} of ${this.type} is of kind ${attribute.kind} and must be ${kind}`, { where: this.name || this.output?.name })
+      throw badInput(`attribute ${name} of ${this.type} is of kind ${attribute.kind} and must be ${kind}`, {
+        where: this.name || this.output?.name,
+      })
     return attribute.value
   }
 

@@ -62,7 +62,9 @@ function printTensor(tensor: Tensor): string {
 function printElements(data: Elements, float: boolean): string {
   const parts: string[] = []
   for (let i = 0; i < Math.min(data.length, shown); i++)
-    parts.push(typeof data[i] === 'string' ? JSON.stringify(data[i]) : float ? String(Number((data[i] as number).toPrecision(7))) : String(data[i]))
+    parts.push(
+      typeof data[i] === 'string' ? JSON.stringify(data[i]) : float ? String(Number((data[i] as number).toPrecision(7))) : String(data[i]),
+    )
   if (data.length > shown) parts.push('...')
   return parts.join(', ')
 }

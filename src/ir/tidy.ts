@@ -45,8 +45,11 @@ function producers(node: Node, graph: Graph): Node[] {
 
 function name(graph: Graph): void {
   const fixed = new Set<Value>([...graph.outputs, ...graph.inputs])
-  const named = [...graph.nodes()].flatMap((node) => node.outputs.filter((output) => output.name && !fixed.has(output)).map((output) => ({ node, output })))
+  const named = [...graph.nodes()].flatMap((node) =>
+    node.outputs.filter((output) => output.name && !fixed.has(output)).map((output) => ({ node, output })),
+  )
   named.forEach(({ output }, i) => void graph.rename(output, graph.uniqueName(`tidy ${i}`)))
   graph._forgetCounters()
-  for (const { node, output } of named) graph.rename(output, graph.uniqueName([node.name, node.operator.toLowerCase()].filter(Boolean).join('.')))
+  for (const { node, output } of named)
+    graph.rename(output, graph.uniqueName([node.name, node.operator.toLowerCase()].filter(Boolean).join('.')))
 }

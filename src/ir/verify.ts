@@ -24,7 +24,8 @@ export function verify(graph: Graph, seen: ReadonlySet<Value> = new Set()): void
     verifyNode(node, graph, known)
     for (const output of node.outputs) {
       if (output.producer !== node) throw badInput(`${output.name} does not know its producer`, { where: node.name })
-      if (output.name && graph.value(output.name) !== output) throw badInput(`${output.name} is not in the graph's table`, { where: node.name })
+      if (output.name && graph.value(output.name) !== output)
+        throw badInput(`${output.name} is not in the graph's table`, { where: node.name })
       known.add(output)
     }
   }

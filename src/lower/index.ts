@@ -2,14 +2,14 @@ import { unsupported } from '../base/errors.js'
 import type { Graph } from '../ir/graph.js'
 import { addOperatorNames } from '../ir/module-names.js'
 import { applyRules } from '../ir/rewrite.js'
-import { dtypes, type DType } from '../numbers/dtype.js'
+import { type DType, dtypes } from '../numbers/dtype.js'
 import { operatorOf } from '../ops/index.js'
 import { capabilities, type TargetName } from './capabilities.js'
+import type { LowerRule } from './rule.js'
 import { attentionRules } from './rules/attention.js'
 import { blockRules } from './rules/blocks.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { quantizedRules } from './rules/quantized.js'
-import type { LowerRule } from './rule.js'
 
 export { type Capabilities, capabilities, type FusedOperator, type TargetName } from './capabilities.js'
 
@@ -44,7 +44,8 @@ export function lower(graph: Graph, target: TargetName, options: LowerOptions = 
   addOperatorNames(lowered)
   for (const node of lowered.allNodes()) if (node.domain) lowered.opsets.set(node.domain, lowered.opsets.get(node.domain) ?? 1)
   const needed = requiredOpset(lowered)
-  if (needed.opset > record.opset) throw unsupported(`${needed.reason} needs opset ${needed.opset} and ${record.name} runs up to ${record.opset}`)
+  if (needed.opset > record.opset)
+    throw unsupported(`${needed.reason} needs opset ${needed.opset} and ${record.name} runs up to ${record.opset}`)
   lowered.opsets.set('', needed.opset)
   return lowered
 }
@@ -57,7 +58,8 @@ export function requiredOpset(graph: Graph): { opset: number; reason: string } {
   }
   for (const node of graph.allNodes()) {
     if (!node.domain) consider(operatorOf(node)?.since ?? graph.opsets.get('') ?? usualOpset, node.type)
-    for (const value of [...node.inputs, ...node.outputs]) if (value?.dtype) consider(dtypeOpsets[value.dtype] ?? 1, dtypes[value.dtype] && value.dtype)
+    for (const value of [...node.inputs, ...node.outputs])
+      if (value?.dtype) consider(dtypeOpsets[value.dtype] ?? 1, dtypes[value.dtype] && value.dtype)
   }
   return needed
 }

@@ -1,6 +1,6 @@
 import { badInput, didYouMean, unsupported } from '../base/errors.js'
-import type { Config } from '../ir/model.js'
 import type { Graph } from '../ir/graph.js'
+import type { Config } from '../ir/model.js'
 import type { Parameters } from '../nn/parameters.js'
 
 /** Documents of the checkpoint's folder that decide what the graph computes, by path. */
@@ -41,7 +41,8 @@ export class ConfigReader {
   /** A positive integer. */
   size(key: string, fallback?: number): number {
     const value = this.config[key] ?? fallback
-    if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0 || value > 2 ** 31) throw this.#wrong(key, 'a positive integer', value)
+    if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0 || value > 2 ** 31)
+      throw this.#wrong(key, 'a positive integer', value)
     return value
   }
 
@@ -93,6 +94,9 @@ export class ConfigReader {
 export function classOf(architecture: Architecture, config: ConfigReader): string {
   const name = config.className ?? architecture.classes[0]
   if (!architecture.classes.includes(name))
-    throw unsupported(`the ${architecture.type} class "${name}" is not supported`, { where: 'config.json', hint: didYouMean(name, architecture.classes) })
+    throw unsupported(`the ${architecture.type} class "${name}" is not supported`, {
+      where: 'config.json',
+      hint: didYouMean(name, architecture.classes),
+    })
   return name
 }

@@ -32,9 +32,11 @@ function shapeOf(config: ConfigReader): Shape {
     epsilon: config.number('layer_norm_eps', 1e-12),
     activation: config.text('hidden_act', 'gelu'),
   }
-  if (shape.hidden % shape.heads) throw badInput(`"hidden_size" ${shape.hidden} is no multiple of "num_attention_heads" ${shape.heads}`, { where: 'config.json' })
+  if (shape.hidden % shape.heads)
+    throw badInput(`"hidden_size" ${shape.hidden} is no multiple of "num_attention_heads" ${shape.heads}`, { where: 'config.json' })
   const positions = config.text('position_embedding_type', 'absolute')
-  if (positions !== 'absolute') throw badInput(`"position_embedding_type" is "${positions}" and only "absolute" is supported`, { where: 'config.json' })
+  if (positions !== 'absolute')
+    throw badInput(`"position_embedding_type" is "${positions}" and only "absolute" is supported`, { where: 'config.json' })
   return shape
 }
 
@@ -78,7 +80,9 @@ const heads: Readonly<Record<string, Head>> = {
     const dense = linear(head.at('transform.dense'), hidden, shape.hidden, shape.hidden, true)
     const transformed = layerNorm(head.at('transform.LayerNorm'), activation(head, shape.activation, dense), shape.hidden, shape.epsilon)
     const tied = source.config.flag('tie_word_embeddings', true)
-    const product = tied ? tiedHead(head, transformed, table()) : linear(head.at('decoder'), transformed, shape.hidden, shape.vocabulary, false)
+    const product = tied
+      ? tiedHead(head, transformed, table())
+      : linear(head.at('decoder'), transformed, shape.hidden, shape.vocabulary, false)
     net.output('logits', head.op('Add', [product, head.parameter('bias', [shape.vocabulary])]))
   },
   BertForSequenceClassification(net, shape, hidden, source) {
@@ -103,7 +107,8 @@ function pooled(net: Net, shape: Shape, hidden: Value): Value {
 /** BERT (Devlin et al., 2018) and what shares its layers: MiniLM, BGE, E5, GTE encoders. */
 export const bert: Architecture = {
   type: 'bert',
-  summary: 'encoders with absolute positions and LayerNorm after each residual: base, masked language model, classifiers, sentence embeddings',
+  summary:
+    'encoders with absolute positions and LayerNorm after each residual: base, masked language model, classifiers, sentence embeddings',
   source: 'BERT: Pre-training of Deep Bidirectional Transformers, 2018',
   classes: Object.keys(heads),
   build(source) {
@@ -116,7 +121,9 @@ export const bert: Architecture = {
     let hidden = embeddings(base.at('embeddings'), shape, ids, types)
     const mask = paddingMask(net, attentionMask)
     for (let i = 0; i < shape.layers; i++) hidden = layer(base.at(`encoder.layer.${i}`), shape, hidden, mask)
-    heads[className](net, shape, hidden, source, () => base.at('embeddings.word_embeddings').parameter('weight', [shape.vocabulary, shape.hidden]))
+    heads[className](net, shape, hidden, source, () =>
+      base.at('embeddings.word_embeddings').parameter('weight', [shape.vocabulary, shape.hidden]),
+    )
     return new Map([['model', net.graph]])
   },
 }

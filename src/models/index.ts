@@ -1,8 +1,8 @@
 import { badInput, didYouMean } from '../base/errors.js'
 import type { Graph } from '../ir/graph.js'
 import type { Config } from '../ir/model.js'
-import { Parameters } from '../nn/parameters.js'
 import type { Tensor } from '../ir/tensor.js'
+import { Parameters } from '../nn/parameters.js'
 import { type Architecture, ConfigReader, type Documents } from './architecture.js'
 import { bert } from './bert.js'
 import { llama } from './llama.js'
@@ -19,12 +19,22 @@ export const architectures: readonly Architecture[] = [bert, llama]
  * @throws TinsmithError `bad-input` for an unknown architecture (the nearest is named), a wrong configuration, or
  * missing or misshapen tensors (named)
  */
-export function buildGraphs(config: Config, tensors: ReadonlyMap<string, Tensor>, documents: Documents = new Map()): { graphs: ReadonlyMap<string, Graph>; unused: string[] } {
+export function buildGraphs(
+  config: Config,
+  tensors: ReadonlyMap<string, Tensor>,
+  documents: Documents = new Map(),
+): { graphs: ReadonlyMap<string, Graph>; unused: string[] } {
   const reader = new ConfigReader(config)
   const type = reader.text('model_type')
   const architecture = architectures.find((candidate) => candidate.type === type)
   if (!architecture)
-    throw badInput(`the architecture "${type}" is not known`, { where: 'config.json', hint: didYouMean(type, architectures.map((known) => known.type)) })
+    throw badInput(`the architecture "${type}" is not known`, {
+      where: 'config.json',
+      hint: didYouMean(
+        type,
+        architectures.map((known) => known.type),
+      ),
+    })
   const parameters = new Parameters(tensors)
   const graphs = architecture.build({ config: reader, parameters, documents })
   parameters.check()

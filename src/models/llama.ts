@@ -27,8 +27,10 @@ function shapeOf(config: ConfigReader): Shape {
   const hidden = config.size('hidden_size')
   const heads = config.size('num_attention_heads')
   const kvHeads = config.size('num_key_value_heads', heads)
-  if (!config.has('head_dim') && hidden % heads) throw badInput(`"hidden_size" ${hidden} is no multiple of "num_attention_heads" ${heads}`, { where: 'config.json' })
-  if (heads % kvHeads) throw badInput(`"num_attention_heads" ${heads} is no multiple of "num_key_value_heads" ${kvHeads}`, { where: 'config.json' })
+  if (!config.has('head_dim') && hidden % heads)
+    throw badInput(`"hidden_size" ${hidden} is no multiple of "num_attention_heads" ${heads}`, { where: 'config.json' })
+  if (heads % kvHeads)
+    throw badInput(`"num_attention_heads" ${heads} is no multiple of "num_key_value_heads" ${kvHeads}`, { where: 'config.json' })
   return {
     hidden,
     heads,
@@ -90,7 +92,13 @@ function attention(net: Net, { shape, mask, positions, tables }: Shared, x: Valu
 function feedForward(net: Net, { shape }: Shared, x: Value): Value {
   const gate = linear(net.at('gate_proj'), x, shape.hidden, shape.inner, shape.feedForwardBias)
   const up = linear(net.at('up_proj'), x, shape.hidden, shape.inner, shape.feedForwardBias)
-  return linear(net.at('down_proj'), net.op('Mul', [activation(net, shape.activation, gate), up]), shape.inner, shape.hidden, shape.feedForwardBias)
+  return linear(
+    net.at('down_proj'),
+    net.op('Mul', [activation(net, shape.activation, gate), up]),
+    shape.inner,
+    shape.hidden,
+    shape.feedForwardBias,
+  )
 }
 
 function layer(net: Net, shared: Shared, x: Value, past: readonly [Value, Value], index: number): Value {

@@ -10,7 +10,10 @@ export function linear(net: Net, x: Value, inputs: number, outputs: number, bias
 
 /** LayerNorm over the last axis. */
 export function layerNorm(net: Net, x: Value, size: number, epsilon: number): Value {
-  return net.op('LayerNormalization', [x, net.parameter('weight', [size]), net.parameter('bias', [size])], { axis: int(-1), epsilon: float(epsilon) })
+  return net.op('LayerNormalization', [x, net.parameter('weight', [size]), net.parameter('bias', [size])], {
+    axis: int(-1),
+    epsilon: float(epsilon),
+  })
 }
 
 /** RMSNorm over the last axis (Zhang and Sennrich, 2019). */

@@ -41,4 +41,3 @@ export function normalizeRows(net: Net, x: Value): Value {
 export function firstToken(net: Net, hidden: Value): Value {
   return net.op('Gather', [hidden, net.ints(0)], { axis: int(1) })
 }
-

@@ -43,7 +43,12 @@ export class Net {
   }
 
   /** Adds an operator and returns its first output. */
-  op(operator: string, inputs: readonly (Value | null)[], attributes: Readonly<Record<string, Attribute>> = {}, options: OperatorOptions = {}): Value {
+  op(
+    operator: string,
+    inputs: readonly (Value | null)[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: OperatorOptions = {},
+  ): Value {
     return this.ops(operator, inputs, { ...options, attributes: { ...attributes, ...options.attributes } })[0]
   }
 
@@ -52,7 +57,9 @@ export class Net {
     const node = this.graph.add(operator, inputs, {
       ...options,
       name: this.scope,
-      outputs: options.outputs?.map((name) => (name ? this.graph.uniqueName(name) : '')) ?? [this.graph.uniqueName(this.path(operator.toLowerCase()))],
+      outputs: options.outputs?.map((name) => (name ? this.graph.uniqueName(name) : '')) ?? [
+        this.graph.uniqueName(this.path(operator.toLowerCase())),
+      ],
     })
     inferNode(node)
     return node.outputs
@@ -79,7 +86,10 @@ export class Net {
   ints(values: number | readonly number[]): Value {
     const list = typeof values === 'number' ? [values] : values
     const shape = typeof values === 'number' ? [] : [values.length]
-    return this.constant(`int64_${shape.length ? 'list_' : ''}${list.join('_').replaceAll('-', 'minus')}`, ArrayTensor.of(ndarray('int64', shape, list)))
+    return this.constant(
+      `int64_${shape.length ? 'list_' : ''}${list.join('_').replaceAll('-', 'minus')}`,
+      ArrayTensor.of(ndarray('int64', shape, list)),
+    )
   }
 
   /** A float32 scalar constant. */

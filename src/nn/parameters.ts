@@ -67,6 +67,7 @@ export class Parameters {
 function asFloat32(tensor: Tensor, name: string): Tensor {
   if (tensor.dtype === 'float32') return tensor
   if (tensor.dtype === 'float16' || tensor.dtype === 'bfloat16') return new LazyTensor('float32', tensor.shape, () => tensor.read())
-  if (tensor.dtype === 'float64') return new LazyTensor('float32', tensor.shape, async () => Float32Array.from((await tensor.read()) as Float64Array))
+  if (tensor.dtype === 'float64')
+    return new LazyTensor('float32', tensor.shape, async () => Float32Array.from((await tensor.read()) as Float64Array))
   throw unsupported(`the tensor ${name} is ${tensor.dtype}, and weights must be float32, float16, bfloat16 or float64`)
 }

@@ -1,7 +1,7 @@
 import { unsupported } from '../base/errors.js'
+import type { Value } from '../ir/node.js'
 import { ArrayTensor } from '../ir/tensor.js'
 import type { Net } from './net.js'
-import type { Value } from '../ir/node.js'
 
 export interface RopeScaling {
   readonly type: string
@@ -15,7 +15,11 @@ export interface RopeScaling {
 }
 
 /** Inverse frequencies [headSize / 2] in float32, as the reference library rounds them, and the factor on cosines and sines. */
-export function rotaryFrequencies(headSize: number, theta: number, scaling: RopeScaling | null): { frequencies: Float32Array; attention: number } {
+export function rotaryFrequencies(
+  headSize: number,
+  theta: number,
+  scaling: RopeScaling | null,
+): { frequencies: Float32Array; attention: number } {
   const plain = Float32Array.from({ length: headSize / 2 }, (_, i) => 1 / Math.fround(theta ** Math.fround((2 * i) / headSize)))
   switch (scaling?.type ?? 'default') {
     case 'default':
@@ -25,9 +29,15 @@ export function rotaryFrequencies(headSize: number, theta: number, scaling: Rope
     case 'llama3':
       return { frequencies: plain.map((f) => llama3(f, scaling!)), attention: 1 }
     case 'yarn':
-      return { frequencies: yarn(plain, headSize, theta, scaling!), attention: scaling!.attentionFactor ?? 0.1 * Math.log(scaling!.factor) + 1 }
+      return {
+        frequencies: yarn(plain, headSize, theta, scaling!),
+        attention: scaling!.attentionFactor ?? 0.1 * Math.log(scaling!.factor) + 1,
+      }
     default:
-      throw unsupported(`rope scaling of type "${scaling!.type}" is not known`, { where: 'config.json', hint: 'Known: default, linear, llama3, yarn.' })
+      throw unsupported(`rope scaling of type "${scaling!.type}" is not known`, {
+        where: 'config.json',
+        hint: 'Known: default, linear, llama3, yarn.',
+      })
   }
 }
 

@@ -1,6 +1,8 @@
 import { type Blob, type Field, fieldsOf, type Integer, type Message, wireTypeOf, wireTypes } from './wire.js'
 
 const bufferBytes = 65_536
+/** Most bytes of a 64-bit number. */
+const varintLimit = 10
 const utf8 = new TextEncoder()
 
 /** An encoded message: what is known is bytes, what is fetched while writing is left as it is. */
@@ -16,8 +18,7 @@ export interface Encoded {
 export function encode<T extends object>(table: Message<T>, value: T): Encoded {
   const encoder = new Encoder()
   const byteLength = encoder.measure(table, value)
-  encoder.message(table, value)
-  return { byteLength, parts: encoder.finish() }
+  return { byteLength, parts: encoder.write(table, value, byteLength) }
 }
 
 /** The encoding of a message without lazy blobs. */
@@ -38,10 +39,10 @@ class Encoder {
   readonly #sizes: number[] = []
   #written = 0
   readonly #parts: Blob[] = []
-  #buffer = new Uint8Array(bufferBytes)
+  #buffer = new Uint8Array(0)
   #at = 0
 
-  /** Bytes of a message's content; remembered for {@link message}. */
+  /** Bytes of a message's content; remembered for {@link write}. */
   measure(table: Message<object>, value: object): number {
     const slot = this.#sizes.push(0) - 1
     let size = 0
@@ -70,7 +71,15 @@ class Encoder {
     return varintBytes(length) + length
   }
 
-  message(table: Message<object>, value: object): void {
+  /** The parts of a measured message. */
+  write(table: Message<object>, value: object, byteLength: number): Blob[] {
+    this.#buffer = new Uint8Array(Math.min(bufferBytes, byteLength + varintLimit))
+    this.#message(table, value)
+    this.#flush()
+    return this.#parts
+  }
+
+  #message(table: Message<object>, value: object): void {
     this.#written++
     for (const [name, field] of fieldsOf(table)) {
       const held = (value as Record<string, unknown>)[name]
@@ -95,17 +104,12 @@ class Encoder {
     else if (field.kind === 'float') this.#float(item as number)
     else if (field.kind === 'message') {
       this.#varint(this.#sizes[this.#written])
-      this.message(field.message!(), item as object)
+      this.#message(field.message!(), item as object)
     } else if (field.kind === 'string') this.#text(item as string)
     else {
       this.#varint((item as Blob).length)
       this.#blob(item as Blob)
     }
-  }
-
-  finish(): Blob[] {
-    this.#flush()
-    return this.#parts
   }
 
   #text(text: string): void {
@@ -120,7 +124,7 @@ class Encoder {
   }
 
   #reserve(length: number): void {
-    if (this.#at + length > bufferBytes) this.#flush()
+    if (this.#at + length > this.#buffer.length) this.#flush()
   }
 
   #flush(): void {
@@ -149,7 +153,7 @@ class Encoder {
   #integer(value: Integer): void {
     if (typeof value === 'number' && value >= 0) this.#varint(value)
     else {
-      this.#reserve(10)
+      this.#reserve(varintLimit)
       let rest = BigInt.asUintN(64, BigInt(value))
       for (; rest >= 0x80n; rest >>= 7n) this.#buffer[this.#at++] = Number(rest & 0x7fn) | 0x80
       this.#buffer[this.#at++] = Number(rest)
@@ -157,7 +161,7 @@ class Encoder {
   }
 
   #varint(value: number): void {
-    this.#reserve(10)
+    this.#reserve(varintLimit)
     for (; value >= 0x80; value = Math.floor(value / 128)) this.#buffer[this.#at++] = (value % 128) | 0x80
     this.#buffer[this.#at++] = value
   }

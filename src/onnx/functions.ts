@@ -61,13 +61,21 @@ function inlineCall(call: Node, { name, body, defaults }: FunctionDefinition): v
     node.outputs.forEach((output, i) => void map.set(output, copy.outputs[i]))
     for (const [key, attribute] of Object.entries(attributes)) copy.setAttribute(key, placed(attribute, target, map, given))
   }
+  const results = call.outputs.map(({ name: result, dtype, shape }) => ({ result, dtype, shape }))
+  const made = body.outputs.map((output) => map.get(output) ?? null)
   call.outputs.forEach((output, i) => {
-    const made = map.get(body.outputs[i])
     if (!output.name) return
-    if (!made) throw badInput(`the function ${name} has no output ${i}`, { where: call.name })
-    target.replaceAllUses(output, made)
+    if (!made[i]) throw badInput(`the function ${name} has no output ${i}`, { where: call.name })
+    target.replaceAllUses(output, made[i])
   })
   target.remove(call)
+  results.forEach(({ result, dtype, shape }, i) => {
+    const value = made[i]
+    if (!value || !result || call.inputs.includes(value)) return
+    value.dtype ??= dtype
+    value.shape ??= shape
+    if (value.producer?.graph === target && !target.visible(result)) target.rename(value, result)
+  })
 }
 
 function prefixed(prefix: string, name: string): string {

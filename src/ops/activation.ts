@@ -133,7 +133,8 @@ function takeName(graph: Graph, node: Node, replacement: Node): void {
   graph.rename(replacement.output, name)
 }
 
-function rowwise(x: NDArray, axis: number, along: (row: Float64Array) => void): NDArray {
+/** Applies a function of rows along an axis. */
+export function rowwise(x: NDArray, axis: number, along: (row: Float64Array) => void): NDArray {
   const at = axis < 0 ? axis + x.shape.length : axis
   if (!(at >= 0 && at < Math.max(x.shape.length, 1))) throw badInput(`axis ${axis} is not one of a rank ${x.shape.length} array`)
   const inner = sizeOf(x.shape.slice(at + 1))

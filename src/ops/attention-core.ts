@@ -125,15 +125,19 @@ export interface AttentionOptions {
   readonly bias?: (b: number, h: number, i: number, j: number) => number
   /** An additional score per head that takes part in the softmax and has no value. */
   readonly sink?: (h: number) => number
+  /** Which of the scores to give back; none by default, for they take the most memory. */
+  readonly keep?: AttentionStage
 }
 
-/** Everything that attention computes on its way; arrays of scores are [batch, heads, queries, keys]. */
+/** What attention computes on its way, in order: scaled scores, after the soft cap, after the bias, after the softmax. */
+export const attentionStages = ['scores', 'capped', 'biased', 'probabilities'] as const
+
+export type AttentionStage = (typeof attentionStages)[number]
+
 export interface AttentionResult {
   readonly output: Heads
-  readonly scores: Heads
-  readonly capped: Heads
-  readonly biased: Heads
-  readonly probabilities: Heads
+  /** The stage that was asked for as [batch, heads, queries, keys]; empty where none was. */
+  readonly kept: Heads
 }
 
 /**
@@ -143,36 +147,39 @@ export interface AttentionResult {
  * @throws TinsmithError `bad-input` where heads or sizes do not fit
  */
 export function attend(query: Heads, key: Heads, value: Heads, options: AttentionOptions): AttentionResult {
-  const { scale, softcap = 0, bias, sink } = options
+  const { scale, softcap = 0, bias, sink, keep } = options
   const group = query.heads / key.heads
   if (!Number.isInteger(group) || key.heads !== value.heads || key.length !== value.length || query.size !== key.size)
     throw badInput(
       `queries of ${query.heads} heads x ${query.size} do not fit keys of ${key.heads} x ${key.size} and ${value.heads} value heads`,
     )
-  const blank = () => headsOf(query.batch, query.heads, query.length, key.length)
-  const [scores, capped, biased, probabilities] = [blank(), blank(), blank(), blank()]
+  const kept = keep ? headsOf(query.batch, query.heads, query.length, key.length) : headsOf(0, 0, 0, 0)
   const output = headsOf(query.batch, query.heads, query.length, value.size)
+  const row = new Float64Array(key.length + (sink ? 1 : 0))
   for (let b = 0; b < query.batch; b++)
     for (let h = 0; h < query.heads; h++) {
       const shared = b * key.heads + Math.floor(h / group)
       for (let i = 0; i < query.length; i++) {
-        const row = (b * query.heads + h) * query.length + i
-        const [start, end] = [row * key.length, (row + 1) * key.length]
-        for (let j = 0; j < key.length; j++) {
-          const score = scale * dot(query.values, row * query.size, key.values, (shared * key.length + j) * key.size, key.size)
-          scores.values[start + j] = score
-          capped.values[start + j] = softcap ? softcap * Math.tanh(score / softcap) : score
-          biased.values[start + j] = bias ? hidden(capped.values[start + j], bias(b, h, i, j)) : capped.values[start + j]
+        const at = (b * query.heads + h) * query.length + i
+        const store = (stage: AttentionStage) => {
+          if (stage === keep) kept.values.set(row.subarray(0, key.length), at * key.length)
         }
-        const weights = Float64Array.from([...biased.values.subarray(start, end), ...(sink ? [sink(h)] : [])])
-        softmax(weights)
-        probabilities.values.set(weights.subarray(0, key.length), start)
         for (let j = 0; j < key.length; j++)
-          for (let d = 0; d < value.size && weights[j]; d++)
-            output.values[row * value.size + d] += weights[j] * value.values[(shared * value.length + j) * value.size + d]
+          row[j] = scale * dot(query.values, at * query.size, key.values, (shared * key.length + j) * key.size, key.size)
+        store('scores')
+        if (softcap) for (let j = 0; j < key.length; j++) row[j] = softcap * Math.tanh(row[j] / softcap)
+        store('capped')
+        if (bias) for (let j = 0; j < key.length; j++) row[j] = hidden(row[j], bias(b, h, i, j))
+        store('biased')
+        if (sink) row[key.length] = sink(h)
+        softmax(row)
+        store('probabilities')
+        const result = output.values.subarray(at * value.size, (at + 1) * value.size)
+        for (let j = 0; j < key.length; j++)
+          for (let d = 0; d < value.size && row[j]; d++) result[d] += row[j] * value.values[(shared * value.length + j) * value.size + d]
       }
     }
-  return { output, scores, capped, biased, probabilities }
+  return { output, kept }
 }
 
 /** A score plus its bias; a hidden key stays hidden whatever its score. */

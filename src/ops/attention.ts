@@ -5,9 +5,9 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf } from '../numbers/dtype.js'
 import {
   type AttentionOptions,
-  type AttentionResult,
   appendHeads,
   attend,
+  attentionStages,
   type Heads,
   headsArray,
   mergeHeads,
@@ -54,21 +54,19 @@ function evaluateAttention(node: Node, inputs: readonly (NDArray | null)[]): NDA
   const value = appendHeads(pastValue && toHeads(pastValue), toHeads(v, kvHeads))
   const visible = visibility(node, query, key, pastKey?.shape[2] ?? 0, validLengths && integersOf(validLengths))
   const added = mask && maskBias(mask, query, key)
-  const result = attend(query, key, value, {
+  const keep = node.outputs[3]?.name ? attentionStages[node.int('qk_matmul_output_mode', 0)] : undefined
+  const { output, kept } = attend(query, key, value, {
     scale: node.float('scale', 1 / Math.sqrt(query.size)),
     softcap: node.float('softcap', 0),
     bias: (b, h, i, j) => (visible(b, i, j) ? (added ? added(b, h, i, j) : 0) : Number.NEGATIVE_INFINITY),
+    keep,
   })
   return [
-    q.shape.length === 3 ? mergeHeads(result.output, q.dtype) : headsArray(result.output, q.dtype),
+    q.shape.length === 3 ? mergeHeads(output, q.dtype) : headsArray(output, q.dtype),
     headsArray(key, k.dtype),
     headsArray(value, v.dtype),
-    headsArray(scoresAt(result, node.int('qk_matmul_output_mode', 0)), q.dtype),
+    ...(keep ? [headsArray(kept, q.dtype)] : []),
   ]
-}
-
-function scoresAt(result: AttentionResult, mode: number): Heads {
-  return [result.scores, result.capped, result.biased, result.probabilities][mode]
 }
 
 /** Which keys each query may see by causality, window and valid lengths; positions count from the end of the valid keys. */

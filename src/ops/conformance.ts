@@ -171,7 +171,7 @@ export function compareArrays(got: NDArray | undefined, expected: NDArray, name:
 
 function isClose(got: number, expected: number, { relative, absolute }: Tolerance): boolean {
   if (Object.is(got, expected) || got === expected) return true
-  return Number.isFinite(got) && Math.abs(got - expected) <= absolute + relative * Math.abs(expected)
+  return Number.isFinite(got) && Number.isFinite(expected) && Math.abs(got - expected) <= absolute + relative * Math.abs(expected)
 }
 
 function checkInferred(output: Graph['outputs'][number], actual: NDArray): void {

@@ -73,6 +73,10 @@ function runLoop(node: Node, inputs: readonly (NDArray | null)[], run: RunGraph)
 const loop = operator({
   name: 'Loop',
   since: 11,
+  inferBodies(_, inputs) {
+    const carried = inputs.slice(2).map((facts) => ({ dtype: facts?.dtype ?? null, shape: null }))
+    return [[{ dtype: 'int64', shape: [] }, { dtype: 'bool', shape: [] }, ...carried]]
+  },
   infer(node, inputs) {
     const body = bodyOf(node, 'body')
     const count = node.inputs.length - 2
@@ -130,6 +134,16 @@ function runScan(node: Node, inputs: readonly (NDArray | null)[], run: RunGraph)
   return [...state, ...joined]
 }
 
+/** States keep their shape; of scanned inputs the body sees one index along the axis. */
+function inferScanBody(node: Node, inputs: InputFacts): ValueFacts[][] {
+  const { states, axis } = scanLayout(node, inputs.length)
+  const facts = inputs.map((_, i) => factsAt(inputs, i))
+  const elements = facts
+    .slice(states)
+    .map(({ dtype, shape }, i) => ({ dtype, shape: shape?.toSpliced(normalizeAxis(axis(i), shape.length), 1) ?? null }))
+  return [[...facts.slice(0, states).map(({ dtype, shape }) => ({ dtype, shape })), ...elements]]
+}
+
 function inferScan(node: Node, inputs: InputFacts): ValueFacts[] {
   const body = bodyOf(node, 'body')
   const { states, axis } = scanLayout(node, inputs.length)
@@ -172,6 +186,7 @@ function scanOverBatch(node: Node, graph: Graph): void {
 const scan = operator({
   name: 'Scan',
   since: 9,
+  inferBodies: inferScanBody,
   infer: inferScan,
   evaluate: runScan,
   upgrades: [{ below: 9, apply: scanOverBatch }],

@@ -1,5 +1,4 @@
 /** Element by element: arithmetic, powers and logarithms, trigonometry, rounding, bits. Broadcasting is NumPy's. */
-import { float } from '../ir/attribute.js'
 import { addDims, type Dim, divideDims, multiplyDims, subtractDims } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { type DType, dtypes, isFloat, isInteger, type NDArray, numbersOf } from '../numbers/dtype.js'
@@ -298,15 +297,13 @@ function clip(input: NDArray, low: NDArray | null, high: NDArray | null): NDArra
   )
 }
 
-const largestFloat = 3.4028234663852886e38
-
 const others: readonly Operator[] = [
   operator({
     name: 'Clip',
     since: 11,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate: (_, inputs) => [clip(required(inputs, 0), inputs[1] ?? null, inputs[2] ?? null)],
-    upgrades: [attributeToInput(11, 'min', 1, float(-largestFloat)), attributeToInput(11, 'max', 2, float(largestFloat))],
+    upgrades: [attributeToInput(11, 'min', 1), attributeToInput(11, 'max', 2)],
   }),
   operator({
     name: 'IsNaN',

@@ -83,8 +83,12 @@ export function evaluateNode(
       .evaluate(node, inputs, run)
       .map((array) => (array && rounded.has(array.dtype) ? { ...array, data: roundTo(array.dtype, array.data) } : array))
   } catch (error) {
-    if (error instanceof TinsmithError) throw error
-    throw badInput(`${node.type} ${node.name || node.output.name} cannot run: ${(error as Error).message}`, { cause: error })
+    if (error instanceof TinsmithError && error.where) throw error
+    const [code, hint] = error instanceof TinsmithError ? [error.code, error.hint] : ['bad-input' as const, undefined]
+    throw new TinsmithError(code, `${node.type} ${node.name || node.output.name} cannot run: ${(error as Error).message}`, {
+      hint,
+      cause: error,
+    })
   }
 }
 

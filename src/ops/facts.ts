@@ -71,8 +71,16 @@ export function numericContents(inputs: InputFacts, index: number): number[] | n
 export function computedContents(inputs: InputFacts, f: (elements: readonly Dim[]) => Dim | null): Dim[] | null {
   const aligned = alignedContents(inputs)
   if (!aligned?.length) return null
-  const result = aligned[0].map((_, i) => f(aligned.map((contents) => contents[i])))
+  const result = aligned[0].map((_, i) => {
+    const elements = aligned.map((contents) => contents[i])
+    return mixesFractions(elements) ? null : f(elements)
+  })
   return result.includes(null) ? null : (result as Dim[])
+}
+
+/** Dimensions have whole coefficients: a fraction (of a shape computation in floats) does not meet a symbol. */
+function mixesFractions(elements: readonly Dim[]): boolean {
+  return elements.some((x) => typeof x === 'string') && elements.some((x) => typeof x === 'number' && !Number.isInteger(x))
 }
 
 function alignedContents(inputs: InputFacts): (readonly Dim[])[] | null {

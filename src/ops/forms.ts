@@ -24,17 +24,16 @@ export function constantFor(
 
 /**
  * The form before `below` had a number or a list of numbers as an attribute; today it is the input at `index`. Integers
- * become int64, floats the dtype of the first input.
+ * become int64, floats the dtype of the first input; an absent attribute stays an absent input.
  *
- * @param missing the value that the old form took when the attribute was absent; without it the input stays absent
  * @example
  * upgrades: [attributeToInput(13, 'axes', 1)]
  */
-export function attributeToInput(below: number, attribute: string, index: number, missing?: Attribute): Upgrade {
+export function attributeToInput(below: number, attribute: string, index: number): Upgrade {
   return {
     below,
     apply(node, graph) {
-      const value = node.attributes[attribute] ?? missing
+      const value = node.attributes[attribute]
       if (!value) return
       node.setInput(index, constantOf(node, graph, attribute, value))
       node.setAttribute(attribute, null)

@@ -12,6 +12,7 @@ import { losses } from './loss.js'
 import { matrixProducts } from './matrix.js'
 import { microsoftOperators } from './microsoft.js'
 import { microsoftAttentions } from './microsoft-attention.js'
+import { microsoftIntegers } from './microsoft-integer.js'
 import { microsoftQuantizations } from './microsoft-quantization.js'
 import { normalizations } from './normalization.js'
 import { orders } from './order.js'
@@ -47,6 +48,7 @@ const families: readonly (readonly Operator[])[] = [
   microsoftOperators,
   microsoftAttentions,
   microsoftQuantizations,
+  microsoftIntegers,
 ]
 
 const table = new Map(families.flat().map((record) => [key(record.domain, record.name), record]))

@@ -1,10 +1,10 @@
-import { badInput } from '../base/errors.js'
+import { badInput, TinsmithError } from '../base/errors.js'
 import type { Dim } from '../ir/dimension.js'
 import type { Graph } from '../ir/graph.js'
 import type { Node, Value } from '../ir/node.js'
 import { isInteger } from '../numbers/dtype.js'
 import { operatorOf } from './index.js'
-import type { ValueFacts } from './record.js'
+import type { Operator, ValueFacts } from './record.js'
 
 /** Largest integer constant whose elements shape rules see. */
 const contentsLimit = 64
@@ -21,18 +21,41 @@ export function inferShapes(graph: Graph, outer: ReadonlyMap<Value, readonly Dim
 
 /** Infers one node's outputs. `contents` carries known elements of small integer values and is added to. */
 export function inferNode(node: Node, contents: Map<Value, readonly Dim[]> = new Map()): void {
-  for (const subgraph of node.subgraphs) inferShapes(subgraph, contents)
   const record = operatorOf(node)
+  const inputs = node.inputs.map((input) => (input ? factsOf(input, contents) : null))
+  const bodies = record?.inferBodies?.(node, inputs)
+  node.subgraphs.forEach((subgraph, i) => {
+    bodies?.[i]?.forEach((facts, k) => void adopt(subgraph.inputs[k], facts))
+    inferShapes(subgraph, contents)
+  })
   if (!record) return
-  const facts = record.infer(
-    node,
-    node.inputs.map((input) => (input ? factsOf(input, contents) : null)),
-  )
+  const facts = ruleOf(record, node, inputs)
   node.outputs.forEach((output, i) => {
     if (!facts[i]) return
     refine(output, facts[i], node)
     if (facts[i].contents) contents.set(output, facts[i].contents)
   })
+}
+
+/** Applies the shape rule; its errors name the node. */
+function ruleOf(record: Operator, node: Node, inputs: readonly (ValueFacts | null)[]): ValueFacts[] {
+  try {
+    return record.infer(node, inputs)
+  } catch (error) {
+    if (!(error instanceof TinsmithError) || error.where) throw error
+    throw new TinsmithError(error.code, error.message, { where: nodeLabel(node), hint: error.hint, cause: error })
+  }
+}
+
+function nodeLabel(node: Node): string {
+  return `${node.type} ${node.name || (node.outputs[0]?.name ?? '')}`
+}
+
+/** Fills in what a value does not say of itself. */
+function adopt(value: Value | undefined, facts: ValueFacts): void {
+  if (!value) return
+  value.dtype ??= facts.dtype
+  value.shape ??= facts.shape
 }
 
 /** What is known of a value; elements too when it is a small integer constant in memory. */

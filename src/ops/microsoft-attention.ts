@@ -15,7 +15,7 @@ import {
   rotate,
   toHeads,
 } from './attention-core.js'
-import { factsAt, type InputFacts } from './facts.js'
+import { factsAt, freshDim, type InputFacts } from './facts.js'
 import { addPerColumn, matrixProduct, type RealArray, realsOf } from './matrix.js'
 import { microsoft } from './microsoft.js'
 import { centredMatrix } from './quantization.js'
@@ -225,11 +225,13 @@ const multiHeadAttention = operator({
     const [query, newKey, newValue] = unpackedHeads(node, inputs)
     const past = inputs[6] ? toHeads(inputs[6]) : null
     const [key, value] = [appendHeads(past, newKey), appendHeads(inputs[7] ? toHeads(inputs[7]) : null, newValue)]
-    const result = attend(query, key, value, {
+    const keep = node.outputs[3]?.name ? 'biased' : undefined
+    const { output, kept } = attend(query, key, value, {
       scale: scaleOf(node, query.size),
       bias: combinedBias(node, query, key.length, past?.length ?? 0, inputs[4] ?? null, inputs[5] ?? null),
+      keep,
     })
-    return [mergeHeads(result.output, dtype), headsArray(key, dtype), headsArray(value, dtype), headsArray(result.biased, dtype)]
+    return [mergeHeads(output, dtype), headsArray(key, dtype), headsArray(value, dtype), ...(keep ? [headsArray(kept, dtype)] : [])]
   },
 })
 
@@ -263,13 +265,13 @@ function inferGrouped(node: Node, inputs: InputFacts): ValueFacts[] {
   const [queryHeads, kvHeads] = [node.int('num_heads', 1), node.int('kv_num_heads', 1)]
   const [batch, length, width] = query.shape
   const size = divideDims(width, key ? queryHeads : queryHeads + 2 * kvHeads)
-  const total = cacheLength(past.shape?.[2], inputs[6]?.contents?.[0], length)
-  const present: ValueFacts = { dtype: past.dtype ?? query.dtype, shape: total === null ? null : [batch, kvHeads, total, size] }
+  const total = cacheLength(past.shape?.[2], inputs[6]?.contents?.[0], length) ?? freshDim(node, 2, 1)
+  const present: ValueFacts = { dtype: past.dtype ?? query.dtype, shape: [batch, kvHeads, total, size] }
   return [
     { dtype: query.dtype, shape: [batch, length, multiplyDims(queryHeads, size)] },
     present,
     present,
-    { dtype: query.dtype, shape: total === null ? null : [batch, queryHeads, length, total] },
+    { dtype: query.dtype, shape: [batch, queryHeads, length, total] },
   ]
 }
 
@@ -297,14 +299,17 @@ const groupQueryAttention = operator({
     const length = Math.max(total, pastKey?.length ?? 0)
     const [key, value] = [updateCache(pastKey, turn(newKey), starts, length), updateCache(pastValue, newValue, starts, length)]
     const rotated = turn(query)
-    const { output, capped, probabilities } = attend(rotated, key, value, {
+    const keep = ([undefined, 'biased', 'probabilities'] as const)[node.int('qk_output', 0)]
+    const { output, kept } = attend(rotated, key, value, {
       scale: scaleOf(node, query.size),
       softcap: node.float('softcap', 0),
       bias: groupedBias(node, rotated, starts, inputs[10] ?? null),
       sink: sinkOf(node, inputs[11] ?? null),
+      keep,
     })
-    const scores = node.int('qk_output', 0) === 2 ? probabilities : capped
-    return [mergeHeads(output, dtype), headsArray(key, dtype), headsArray(value, dtype), headsArray(scores, dtype)]
+    // The kernel shows hidden keys as zeros at both stages.
+    const scores = { ...kept, values: kept.values.map((score) => (score === Number.NEGATIVE_INFINITY ? 0 : score)) }
+    return [mergeHeads(output, dtype), headsArray(key, dtype), headsArray(value, dtype), ...(keep ? [headsArray(scores, dtype)] : [])]
   },
 })
 

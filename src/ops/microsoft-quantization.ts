@@ -10,17 +10,7 @@ import { addPerColumn, matrixProduct, matrixProductShape, type RealArray, realsO
 import { microsoft } from './microsoft.js'
 import { dequantizeLinear, eachScale, integerProduct, quantizeDynamically, quantizeLinear, requantized } from './quantization.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
-import {
-  arrayOf,
-  broadcastStrides,
-  filled,
-  integersOf,
-  normalizeAxis,
-  offsets,
-  required,
-  reshaped,
-  transposedArray,
-} from './support.js'
+import { arrayOf, broadcastStrides, filled, integersOf, normalizeAxis, offsets, required, reshaped, transposedArray } from './support.js'
 
 /** Multiplies values by a scale that broadcasts to them, in place. */
 function scaleBy({ shape, values }: RealArray, scale: NDArray): void {

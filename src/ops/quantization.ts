@@ -3,7 +3,7 @@ import { badInput } from '../base/errors.js'
 import type { Node } from '../ir/node.js'
 import { type DType, isFloat, type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { isMinifloat, roundToMinifloat } from '../numbers/minifloat.js'
-import { affineFromRange, type CodeDType, integerGrid, type Layout, walk } from '../numbers/quantizer.js'
+import { affineFromRange, type CodeDType, groupCount, integerGrid, type Layout, walk } from '../numbers/quantizer.js'
 import { roundHalfEven } from '../numbers/rounding.js'
 import { addPerChannel, centred, centredFilters, convolutionShape, convolve } from './convolution.js'
 import { dtypeOfCode } from './element-type.js'
@@ -12,13 +12,14 @@ import { matrixProduct, matrixProductShape, type RealArray } from './matrix.js'
 import { type Operator, operator } from './record.js'
 import { arrayOf, broadcastStrides, filled, offsets, required, scalarOf } from './support.js'
 
-/** How the scales of a node lie over its first input. */
+/** How the scales of a node lie over its first input. Throws `bad-input` where they do not fit it. */
 function layoutOf(node: Node, shape: readonly number[], scale: NDArray): Layout {
-  const axis = node.int('axis', 1)
-  if (sizeOf(scale.shape) === 1 && !node.int('block_size', 0)) return { shape }
-  if (scale.shape.length === 1 && shape.length === 1) return { shape, axis: 0 }
   const blockSize = node.int('block_size', 0) || undefined
-  return { shape, axis, blockSize }
+  if (sizeOf(scale.shape) === 1 && !blockSize) return { shape }
+  const layout = { shape, axis: shape.length === 1 ? 0 : node.int('axis', 1), blockSize }
+  if (groupCount(layout) !== sizeOf(scale.shape))
+    throw badInput(`scales of shape [${scale.shape}] do not fit an input of shape [${shape}] along axis ${layout.axis}`)
+  return layout
 }
 
 /** Calls `visit` with the index of each element and of its scale. */

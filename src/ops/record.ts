@@ -35,6 +35,11 @@ export interface Operator {
    * @throws TinsmithError `bad-input` when the inputs cannot be right: says which and why
    */
   infer(node: Node, inputs: readonly (ValueFacts | null)[]): ValueFacts[]
+  /**
+   * For operators that hold graphs: what is known of the inputs of each graph, in the order of `node.subgraphs`, before
+   * its own nodes are inferred.
+   */
+  inferBodies?(node: Node, inputs: readonly (ValueFacts | null)[]): readonly (readonly ValueFacts[])[]
   /** The reference: plain, in float64 inside, rounded once to the output's dtype. Speed does not matter. */
   evaluate(node: Node, inputs: readonly (NDArray | null)[], run: RunGraph): NDArray[]
   /** Missing until somebody differentiates the operator; a text says why that cannot be. */

@@ -5,7 +5,7 @@ import type { Dim } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { dtypes, isInteger, type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { roundHalfEven } from '../numbers/rounding.js'
-import { factsAt, type InputFacts } from './facts.js'
+import { factsAt, freshDim, type InputFacts } from './facts.js'
 import { type Operator, operator } from './record.js'
 import { arrayOf, integersOf, iterate, normalizeAxes, required } from './support.js'
 
@@ -139,13 +139,22 @@ function scaledShape(node: Node, inputs: InputFacts): Dim[] | null {
   return scaled.includes(null) ? null : (scaled as Dim[])
 }
 
+/** Symbols for the resized axes. */
+function freshShape(node: Node, inputs: InputFacts): Dim[] | null {
+  const { shape } = factsAt(inputs, 0)
+  const axes = shape && normalizeAxes(node.ints('axes'), shape.length)
+  return axes && shape.map((dim, axis) => (axes.includes(axis) ? freshDim(node, axis) : dim))
+}
+
 const resize = operator({
   name: 'Resize',
   since: 11,
-  infer: (node, inputs) => [{ dtype: factsAt(inputs, 0).dtype, shape: resizeShape(node, inputs) ?? scaledShape(node, inputs) }],
+  infer: (node, inputs) => [
+    { dtype: factsAt(inputs, 0).dtype, shape: resizeShape(node, inputs) ?? scaledShape(node, inputs) ?? freshShape(node, inputs) },
+  ],
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
-    const [roi, scales, sizes] = [1, 2, 3].map((i) => (inputs[i] ? integersOf(inputs[i]) : []))
+    const [roi, scales, sizes] = [1, 2, 3].map((i) => (inputs[i] ? Array.from(numbersOf(inputs[i])) : []))
     const shape = [...x.shape]
     let values: Float64Array = Float64Array.from(numbersOf(x))
     for (const plan of planOf(node, x.shape, roi, scales, sizes)) {

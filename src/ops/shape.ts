@@ -63,7 +63,7 @@ const size = operator({
  * @throws TinsmithError `bad-input` where the sizes cannot agree
  */
 function reshapeTo(input: readonly Dim[], wanted: readonly Dim[], allowZero: boolean): Dim[] {
-  const shape = wanted.map((dim, i) => (dim === 0 && !allowZero ? (input[i] ?? 0) : dim))
+  const shape = wanted.map((dim, i) => (dim === 0 && !allowZero ? (input[i] ?? 0) : settled(dim, input[i])))
   const open = shape.includes(-1) ? shape.indexOf(-1) : impliedAt(input, shape)
   if (open >= 0) shape[open] = quotientOfShapes(input, shape.toSpliced(open, 1))
   const [before, after] = [sizeOfDims(input), sizeOfDims(shape)]
@@ -72,9 +72,15 @@ function reshapeTo(input: readonly Dim[], wanted: readonly Dim[], allowZero: boo
   return shape
 }
 
-/** The place of the only symbol that the input does not have, if there is one: it can only be what is left. */
+/** A `min(...)` or `max(...)` of the dimension that it stands in the place of can only be that dimension. */
+function settled(dim: Dim, replaced: Dim | undefined): Dim {
+  const choices = /^(?:min|max)\((.*)\)$/.exec(String(dim))?.[1].split(', ')
+  return replaced !== undefined && choices?.includes(String(replaced)) ? replaced : dim
+}
+
+/** The place of the only `min(...)` or `max(...)` that the input does not have: what is left says what it is. */
 function impliedAt(input: readonly Dim[], shape: readonly Dim[]): number {
-  const strange = shape.flatMap((dim, i) => (typeof dim === 'string' && !input.includes(dim) ? [i] : []))
+  const strange = shape.flatMap((dim, i) => (/^(min|max)\(/.test(String(dim)) && !input.includes(dim) ? [i] : []))
   const [at] = strange
   if (strange.length !== 1) return -1
   return String(quotientOfShapes(input, shape.toSpliced(at, 1))).includes('//') ? -1 : at

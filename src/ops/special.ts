@@ -7,7 +7,7 @@
  */
 export function erf(x: number): number {
   const magnitude = Math.abs(x)
-  if (magnitude > 6) return Math.sign(x)
+  if (x === 0 || magnitude > 6) return Math.sign(x)
   const value = magnitude < 2.5 ? erfSeries(magnitude) : 1 - erfcFraction(magnitude)
   return x < 0 ? -value : value
 }

@@ -11,4 +11,13 @@ import { removeUnused } from './rewrite/remove-unused.js'
 export { definePass, type Pass, type PassContext, type PassResult, type Refusal } from './pass.js'
 
 /** All passes, in the order in which a recipe would usually name them. */
-export const passes: readonly Pass[] = [removeUnused, foldConstants, fuseQkv, gammaMigration, float16, dynamicInt8, staticInt8, weightOnly] as readonly Pass[]
+export const passes: readonly Pass[] = [
+  removeUnused,
+  foldConstants,
+  fuseQkv,
+  gammaMigration,
+  float16,
+  dynamicInt8,
+  staticInt8,
+  weightOnly,
+] as readonly Pass[]

@@ -45,6 +45,8 @@ export interface Pass<Options = unknown> {
 }
 
 /** Types a pass by the schema of its options. */
-export function definePass<Schema extends z.ZodType>(pass: Omit<Pass<z.output<Schema>>, 'options'> & { options: Schema }): Pass<z.output<Schema>> {
+export function definePass<Schema extends z.ZodType>(
+  pass: Omit<Pass<z.output<Schema>>, 'options'> & { options: Schema },
+): Pass<z.output<Schema>> {
   return pass as unknown as Pass<z.output<Schema>>
 }

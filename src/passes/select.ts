@@ -21,11 +21,14 @@ export function selector({ include, exclude }: Selection): (name: string) => boo
 /** @throws TinsmithError `bad-input` for a glob that matches no name at all: a typing error more often than not */
 export function checkSelection({ include, exclude }: Selection, names: readonly string[]): void {
   for (const glob of [...include, ...exclude])
-    if (!names.some((name) => globPattern(glob).test(name))) throw badInput(`no layer is named ${glob}`, { where: 'recipe', hint: didYouMean(glob, names.slice(0, 8)) })
+    if (!names.some((name) => globPattern(glob).test(name)))
+      throw badInput(`no layer is named ${glob}`, { where: 'recipe', hint: didYouMean(glob, names.slice(0, 8)) })
 }
 
 /** `*` matches within one dotted part, `**` across parts, `?` one character. */
 export function globPattern(glob: string): RegExp {
-  const parts = glob.split(/(\*\*|\*|\?)/).map((part) => (part === '**' ? '.*' : part === '*' ? '[^.]*' : part === '?' ? '[^.]' : part.replace(/[.+^${}()|[\]\\]/g, '\\$&')))
+  const parts = glob
+    .split(/(\*\*|\*|\?)/)
+    .map((part) => (part === '**' ? '.*' : part === '*' ? '[^.]*' : part === '?' ? '[^.]' : part.replace(/[.+^${}()|[\]\\]/g, '\\$&')))
   return new RegExp(`^${parts.join('')}$`)
 }

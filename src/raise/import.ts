@@ -43,7 +43,11 @@ interface Read {
 async function fromCheckpoint(folder: Folder): Promise<Read> {
   const { config, tensors, files } = await openCheckpoint(folder)
   if (!config) throw badInput('there is no config.json, and without it nobody knows what the tensors mean', { where: folder.name })
-  if (config['quantization_config']) throw unsupported('the checkpoint is quantized already ("quantization_config")', { where: 'config.json', hint: 'Give the float checkpoint that it was made from.' })
+  if (config['quantization_config'])
+    throw unsupported('the checkpoint is quantized already ("quantization_config")', {
+      where: 'config.json',
+      hint: 'Give the float checkpoint that it was made from.',
+    })
   const documents = new Map<string, unknown>()
   for (const file of files) if (file === 'modules.json' || file.endsWith('/config.json')) documents.set(file, await readJson(folder, file))
   const checked = new Map([...tensors].map(([name, tensor]) => [name, new FiniteTensor(name, tensor)]))
@@ -53,7 +57,14 @@ async function fromCheckpoint(folder: Folder): Promise<Read> {
     tidy(graph)
   }
   const model = new Model(graphs, { config, files: await openFiles(folder, files) })
-  return { model, warnings: unused.length ? [`${unused.length} tensors of the checkpoint are not part of the graph: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ' ...' : ''}`] : [] }
+  return {
+    model,
+    warnings: unused.length
+      ? [
+          `${unused.length} tensors of the checkpoint are not part of the graph: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ' ...' : ''}`,
+        ]
+      : [],
+  }
 }
 
 async function fromOnnx({ folder, graphs }: Source): Promise<Read> {
@@ -67,7 +78,8 @@ async function fromOnnx({ folder, graphs }: Source): Promise<Read> {
     const below = path.slice(0, path.lastIndexOf('/') + 1)
     const read = await readOnnx(await folder.open(path), { external: (location) => folder.open(below + location) })
     for (const [name, graph] of read.graphs) {
-      for (const constant of graph.constants.values()) if (isWeight(constant.tensor!)) graph.setTensor(constant, new FiniteTensor(constant.name, constant.tensor!))
+      for (const constant of graph.constants.values())
+        if (isWeight(constant.tensor!)) graph.setTensor(constant, new FiniteTensor(constant.name, constant.tensor!))
       for (const [key, definition] of read.functions) model.functions.set(key, definition)
       raise(graph)
       model.graphs.set(name, graph)

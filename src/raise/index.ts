@@ -4,10 +4,10 @@ import { applyRules } from '../ir/rewrite.js'
 import { tidy } from '../ir/tidy.js'
 import { inferShapes } from '../ops/infer.js'
 import { upgradeGraph } from '../ops/upgrade.js'
+import type { RaiseRule } from './rule.js'
 import { attentionRules } from './rules/attention.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { quantizedRules } from './rules/quantized.js'
-import type { RaiseRule } from './rule.js'
 
 const rules: readonly RaiseRule[] = [...elementwiseRules, ...quantizedRules, ...attentionRules]
 

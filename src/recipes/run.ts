@@ -1,8 +1,8 @@
 import { TinsmithError } from '../base/errors.js'
 import type { Progress } from '../base/progress.js'
 import { Random } from '../base/random.js'
-import { probe } from '../calibration/probes.js'
 import type { Calibration } from '../calibration/calibration.js'
+import { probe } from '../calibration/probes.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
@@ -24,8 +24,9 @@ export interface RunContext {
 
 /** Where results of finished steps are kept, so that a killed run goes on. */
 export interface StepStore {
-  load(recipe: Recipe, index: number): Promise<{ model: Model; report: StepReport } | null>
-  save(recipe: Recipe, index: number, model: Model, report: StepReport): Promise<void>
+  /** The model after a step, and the reports of all steps up to it; null when it is not kept. */
+  load(recipe: Recipe, index: number): Promise<{ model: Model; reports: readonly StepReport[] } | null>
+  save(recipe: Recipe, index: number, model: Model, reports: readonly StepReport[]): Promise<void>
 }
 
 export interface StepReport {
@@ -50,23 +51,23 @@ export async function runRecipe(model: Model, recipe: Recipe, context: RunContex
   const reports: StepReport[] = []
   const first = await resume(model, recipe, context, reports)
   for (let i = first; i < recipe.steps.length; i++) {
-    const report = await runStep(model, recipe.steps[i], context)
-    reports.push(report)
-    await context.store?.save(recipe, i, model, report)
+    reports.push(await runStep(model, recipe.steps[i], context))
+    await context.store?.save(recipe, i, model, reports)
   }
   return reports
 }
 
 /** Takes over the last finished step that is kept, and the reports of those before it. */
-async function resume(model: Model, recipe: Recipe, { store }: RunContext, reports: StepReport[]): Promise<number> {
+async function resume(model: Model, recipe: Recipe, { store, progress }: RunContext, reports: StepReport[]): Promise<number> {
   if (!store) return 0
   for (let i = recipe.steps.length - 1; i >= 0; i--) {
     const kept = await store.load(recipe, i)
     if (!kept) continue
     model.graphs.clear()
     for (const [name, graph] of kept.model.graphs) model.graphs.set(name, graph)
-    for (let before = 0; before < i; before++) reports.push({ pass: recipe.steps[before].pass.name, changed: 0, refused: [], seconds: 0 })
-    reports.push(kept.report)
+    model.config = kept.model.config
+    reports.push(...kept.reports)
+    progress.info(`${recipe.steps[i].pass.name} and what comes before it are taken over from an earlier run`)
     return i + 1
   }
   return 0
@@ -79,13 +80,17 @@ async function runStep(model: Model, { pass, options }: RecipeStep, context: Run
   const start = performance.now()
   context.signal?.throwIfAborted()
   if (pass.needs.calibration && !context.calibration)
-    throw new TinsmithError('usage', `${pass.name} needs calibration data`, { hint: 'Pass --calibrate FILE: texts like those that the model will see, one a line or in a table.' })
+    throw new TinsmithError('usage', `${pass.name} needs calibration data`, {
+      hint: 'Pass --calibrate FILE: texts like those that the model will see, one a line or in a table.',
+    })
   const before = pass.exact ? [...model.graphs].map(([name, graph]) => [name, graph.clone()] as const) : []
   const passContext: PassContext = { ...context, random: new Random(context.seed, pass.name) }
   const { changed, refused = [], details } = await pass.run(model, options, passContext)
   if (!changed && !mayFindNothing.has(pass.name)) {
     const [why] = refused
-    throw new TinsmithError('failed', `${pass.name} found nothing to change${why ? `: ${why.what}: ${why.why}` : ''}`, { hint: 'Take it out of the recipe, or widen its selection.' })
+    throw new TinsmithError('failed', `${pass.name} found nothing to change${why ? `: ${why.what}: ${why.why}` : ''}`, {
+      hint: 'Take it out of the recipe, or widen its selection.',
+    })
   }
   for (const graph of model.graphs.values()) {
     tidy(graph)
@@ -93,7 +98,10 @@ async function runStep(model: Model, { pass, options }: RecipeStep, context: Run
   }
   const difference = changed && pass.exact ? await largestDifference(before, model, context) : undefined
   if (difference !== undefined && !(difference <= exactTolerance))
-    throw new TinsmithError('difference', `${pass.name} must not change the outputs and changed them by ${difference.toExponential(1)} of the largest`)
+    throw new TinsmithError(
+      'difference',
+      `${pass.name} must not change the outputs and changed them by ${difference.toExponential(1)} of the largest`,
+    )
   return { pass: pass.name, changed, refused, seconds: (performance.now() - start) / 1e3, difference, details }
 }
 
@@ -106,7 +114,9 @@ async function largestDifference(before: readonly (readonly [string, Graph])[], 
       for (const past of pasts) {
         const feeds = probe(graph, new Random(context.seed, `probe ${past}`), past)
         const [expected, got] = [await old.run(feeds), await changed.run(feeds)]
-        for (const output of changed.outputs) if (expected[output.name]) worst = Math.max(worst, relativeDifference(numbersOf(expected[output.name]), numbersOf(got[output.name])))
+        for (const output of changed.outputs)
+          if (expected[output.name])
+            worst = Math.max(worst, relativeDifference(numbersOf(expected[output.name]), numbersOf(got[output.name])))
       }
     } finally {
       await old.dispose()

@@ -4,7 +4,15 @@ import { badInput, didYouMean, usage } from '../base/errors.js'
 import { type Pass, passes } from '../passes/index.js'
 
 /** Dtype words of transformers.js with the suffixes of their files. */
-export const dtypeSuffixes = { fp32: '', fp16: '_fp16', q8: '_quantized', int8: '_int8', uint8: '_uint8', q4: '_q4', q4f16: '_q4f16' } as const
+export const dtypeSuffixes = {
+  fp32: '',
+  fp16: '_fp16',
+  q8: '_quantized',
+  int8: '_int8',
+  uint8: '_uint8',
+  q4: '_q4',
+  q4f16: '_q4f16',
+} as const
 
 export type DTypeWord = keyof typeof dtypeSuffixes
 
@@ -13,7 +21,10 @@ const entry = z.union([z.string(), z.record(z.string(), z.record(z.string(), z.u
 const schema = z.strictObject({
   name: z.string().optional().describe('shown in reports'),
   summary: z.string().optional().describe('one line about what it is good for'),
-  dtype: z.enum(Object.keys(dtypeSuffixes) as [DTypeWord, ...DTypeWord[]]).default('q8').describe('which file of the target it writes'),
+  dtype: z
+    .enum(Object.keys(dtypeSuffixes) as [DTypeWord, ...DTypeWord[]])
+    .default('q8')
+    .describe('which file of the target it writes'),
   architectures: z.array(z.string()).optional().describe('model types that it is made for; default all'),
   withoutCalibration: z.string().optional().describe('preset to use instead when an encoder comes without calibration data'),
   passes: z.array(entry).min(1).describe('names of passes, in order; with options as `name: {option: value}`'),
@@ -64,7 +75,14 @@ export function parseRecipe(text: string, where: string, changes: readonly strin
   const { passes: entries, ...rest } = parsed.data
   const overrides = changes.map(parseChange)
   const steps = entries.map((item, i) => stepOf(item, where, ['passes', i], lineOf, overrides))
-  for (const { path, used } of overrides) if (!used) throw usage(`--set ${path} fits no pass of the recipe`, { hint: didYouMean(path.split('.')[0], steps.map((step) => step.pass.name)) })
+  for (const { path, used } of overrides)
+    if (!used)
+      throw usage(`--set ${path} fits no pass of the recipe`, {
+        hint: didYouMean(
+          path.split('.')[0],
+          steps.map((step) => step.pass.name),
+        ),
+      })
   return {
     name: rest.name ?? where,
     summary: rest.summary ?? '',
@@ -78,11 +96,25 @@ export function parseRecipe(text: string, where: string, changes: readonly strin
 
 type LineOf = (path: readonly PropertyKey[]) => number
 
-function stepOf(item: z.output<typeof entry>, where: string, path: readonly PropertyKey[], lineOf: LineOf, overrides: Override[]): RecipeStep {
+function stepOf(
+  item: z.output<typeof entry>,
+  where: string,
+  path: readonly PropertyKey[],
+  lineOf: LineOf,
+  overrides: Override[],
+): RecipeStep {
   const [name, given] = typeof item === 'string' ? [item, {}] : Object.entries(item)[0]
-  if (typeof item !== 'string' && Object.keys(item).length !== 1) throw badInput(`line ${lineOf(path)}: a step is one pass, as in \`- name: {option: value}\``, { where })
+  if (typeof item !== 'string' && Object.keys(item).length !== 1)
+    throw badInput(`line ${lineOf(path)}: a step is one pass, as in \`- name: {option: value}\``, { where })
   const pass = passes.find((candidate) => candidate.name === name)
-  if (!pass) throw badInput(`line ${lineOf(path)}: there is no pass "${name}"`, { where, hint: didYouMean(name, passes.map((known) => known.name)) })
+  if (!pass)
+    throw badInput(`line ${lineOf(path)}: there is no pass "${name}"`, {
+      where,
+      hint: didYouMean(
+        name,
+        passes.map((known) => known.name),
+      ),
+    })
   const options: Record<string, unknown> = { ...given }
   for (const override of overrides)
     if (override.pass === name) {
@@ -109,7 +141,8 @@ interface Override {
 
 function parseChange(text: string): Override {
   const [, pass, option, value] = /^([\w-]+)\.([\w]+)=(.*)$/.exec(text) ?? []
-  if (!pass) throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.samples=64' })
+  if (!pass)
+    throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.samples=64' })
   return { path: `${pass}.${option}`, pass, option, value: parseDocument(value).toJS(), used: false }
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { float, int, ints } from '../../src/ir/attribute.js'
 import type { Attributes } from '../../src/ir/index.js'
 import { type NDArray, ndarray } from '../../src/numbers/dtype.js'
-import { Arrays, type Call, difference, evaluate, expectAgreement, numbers } from './call.js'
+import { Arrays, type Call, difference, evaluate, expectAgreement, numbers, runtime } from './call.js'
 
 const domain = 'com.microsoft'
 const arrays = new Arrays('microsoft')
@@ -161,6 +161,10 @@ describe('MultiHeadAttention', () => {
     await agrees('MultiHeadAttention', [query, arrays.normal(2, 3, 16), arrays.normal(2, 3, 16)], { ...heads, unidirectional: int(1) })
   })
 
+  test('scores as an output', async () => {
+    await agrees('MultiHeadAttention', [query, key, value, null, null, arrays.normal(2, 1, 3, 5)], heads, 4)
+  })
+
   test('keys and values as heads', async () => {
     await agrees('MultiHeadAttention', [query, arrays.normal(2, 2, 5, 8), arrays.normal(2, 2, 5, 8)], heads)
   })
@@ -283,6 +287,16 @@ describe('GroupQueryAttention', () => {
     await agrees('GroupQueryAttention', [...prompt(2, 5), null, null, lengths(4, 4), total(5)], { ...heads, smooth_softmax: int(1) }, 3)
   })
 
+  test('scores before and after the softmax', async () => {
+    for (const stage of [1, 2])
+      await agrees(
+        'GroupQueryAttention',
+        [...prompt(2, 5), null, null, lengths(4, 4), total(5)],
+        { ...heads, softcap: float(2), qk_output: int(stage) },
+        4,
+      )
+  })
+
   test('is MultiHeadAttention on repeated heads', () => {
     const [query, key, value] = prompt(2, 5)
     const repeat = (array: NDArray): NDArray => {
@@ -389,5 +403,26 @@ describe('quantized operators', () => {
     }
     const shared = { bits: int(4), block_size: int(16), gather_axis: int(0), quantize_axis: int(2) }
     await agrees('GatherBlockQuantized', [arrays.codes('uint8', 0, 255, 7, 2, 8), indices, arrays.scales(7, 2, 1)], shared)
+  })
+
+  test('from codes to codes, one step off at most', async () => {
+    const [x, y] = [arrays.codes('uint8', 0, 255, 2, 3, 4), arrays.codes('uint8', 0, 255, 3, 4)]
+    const byte = (value: number) => numbers('uint8', [], [value])
+    const near = async (operator: string, inputs: NDArray[], attributes: Attributes = {}) => {
+      const call = { operator, domain, inputs, attributes }
+      const [[reference], [computed]] = [evaluate(call), await runtime(call)]
+      expect(reference.shape).toEqual(computed.shape)
+      reference.data.forEach((code, i) => {
+        expect(Math.abs(Number(code) - Number(computed.data[i]))).toBeLessThanOrEqual(1)
+      })
+    }
+    const to = [scalar(0.05), byte(100)]
+    await near('QLinearAdd', [x, scalar(0.02), byte(120), y, scalar(0.03), byte(130), ...to])
+    await near('QLinearMul', [x, scalar(0.02), byte(120), y, scalar(0.03), byte(130), ...to])
+    await near('QLinearSigmoid', [x, scalar(0.02), byte(120), scalar(1 / 256), byte(0)])
+    await near('QLinearLeakyRelu', [x, scalar(0.02), byte(120), ...to], { alpha: float(0.1) })
+    await near('QLinearSoftmax', [x, scalar(0.02), byte(120), scalar(1 / 256), byte(0)], { axis: int(-1), opset: int(13) })
+    await near('QLinearConcat', [...to, x, scalar(0.02), byte(120), x, scalar(0.04), byte(7)], { axis: int(1) })
+    await near('QLinearGlobalAveragePool', [arrays.codes('uint8', 0, 255, 2, 3, 4, 4), scalar(0.02), byte(120), ...to])
   })
 })

@@ -2,19 +2,29 @@ import { float, int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
+import { ArrayTensor } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
+import { ndarray } from '../../numbers/dtype.js'
 import type { LowerRule, MaskInputs } from '../rule.js'
 
 /** What is added to the scores of keys that a query may not see; finite, since infinities cancel to NaN. */
 export const maskedScore = -3.4028234663852886e38
 
+/** The same in 16 bits. */
+export const maskedHalfScore = -65504
+
 const plain = (node: Node) =>
-  !node.int('is_causal', 0) && !node.float('softcap', 0) && !node.int('qk_matmul_output_mode', 0) && node.inputs.slice(0, 3).every((input) => input?.shape?.length === 3)
+  !node.int('is_causal', 0) &&
+  !node.float('softcap', 0) &&
+  !node.int('qk_matmul_output_mode', 0) &&
+  node.inputs.slice(0, 3).every((input) => input?.shape?.length === 3)
 
 /** The 0/1 padding mask [batch, keys] that a mask [batch, 1, 1, keys] was made of. */
 function paddingOf(mask: Value | null): Value | null {
   const cast = producedBy(producedBy(mask, 'Unsqueeze')?.input(0) ?? null, 'Cast')
-  return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1 ? cast.input(0) : null
+  return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1
+    ? cast.input(0)
+    : null
 }
 
 /** Attention of encoders: keys are masked by padding alone or not at all. */
@@ -24,7 +34,8 @@ const multiHead: LowerRule = {
   rewrite(node, graph, { target }) {
     const heads = node.int('q_num_heads')
     const padding = paddingOf(node.input(3))
-    if (!target.fused.has('MultiHeadAttention') || !plain(node) || heads !== node.int('kv_num_heads') || node.input(4) || node.input(5)) return false
+    if (!target.fused.has('MultiHeadAttention') || !plain(node) || heads !== node.int('kv_num_heads') || node.input(4) || node.input(5))
+      return false
     if (node.input(3) && !padding) return false
     const net = new Net(graph, undefined, node.name)
     const mask = padding && net.op('Cast', [padding], { to: int(6) }, { before: node })
@@ -45,7 +56,7 @@ const groupQuery: LowerRule = {
     const [query, key, value, mask, pastKey, pastValue] = node.inputs
     if (!target.fused.has('GroupQueryAttention') || !plain(node) || !mask || !pastKey || !pastValue || mask.dtype !== 'bool') return false
     const net = new Net(graph, undefined, node.name)
-    const { bias, total, lengths } = maskInputs(mask, graph, memo)
+    const { bias, total, lengths } = maskInputs(mask, query!, graph, memo)
     const scale = node.float('scale')
     const outputs = net.ops('GroupQueryAttention', [query, key, value, pastKey, pastValue, lengths, total, null, null, null, bias], {
       domain: 'com.microsoft',
@@ -63,8 +74,8 @@ const groupQuery: LowerRule = {
   },
 }
 
-/** What GroupQueryAttention wants instead of a mask [batch, 1, queries, keys]; made once for each mask. */
-function maskInputs(mask: Value, graph: Graph, memo: Map<Value, MaskInputs>): MaskInputs {
+/** What GroupQueryAttention wants instead of a mask [batch, 1, queries, keys], in the query's dtype; made once for each mask. */
+function maskInputs(mask: Value, query: Value, graph: Graph, memo: Map<Value, MaskInputs>): MaskInputs {
   const known = memo.get(mask)
   if (known) return known
   const net = new Net(graph)
@@ -73,12 +84,19 @@ function maskInputs(mask: Value, graph: Graph, memo: Map<Value, MaskInputs>): Ma
   const keys = net.op('Squeeze', [length(3), net.ints([0])], {}, place)
   const last = net.op('Cast', [net.op('Sub', [keys, net.ints(1)], {}, place)], { to: int(6) }, place)
   const inputs = {
-    bias: net.op('Where', [mask, net.float(0), net.float(maskedScore)], {}, place),
+    bias: net.op('Where', [mask, ...biasConstants(net, query)], {}, place),
     total: net.op('Cast', [keys], { to: int(6) }, place),
     lengths: net.op('Expand', [last, length(0)], {}, place),
   }
   memo.set(mask, inputs)
   return inputs
+}
+
+/** What is added to the scores of visible and of masked keys. */
+function biasConstants(net: Net, { dtype }: Value): [Value, Value] {
+  if (dtype !== 'float16') return [net.float(0), net.float(maskedScore)]
+  const half = (name: string, value: number) => net.constant(name, ArrayTensor.of(ndarray('float16', [], [value])))
+  return [half('float16_0', 0), half('float16_lowest', maskedHalfScore)]
 }
 
 /** Rotary positions by the operator that every opset of the runtime has; it takes the positions second. */

@@ -4,8 +4,8 @@ import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { LazyTensor, type Tensor, transposeMatrix } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
-import { evaluateNode } from '../../ops/evaluate.js'
 import { type BlockBits, packMatMulNBits } from '../../numbers/matmul-nbits.js'
+import { evaluateNode } from '../../ops/evaluate.js'
 import type { LowerRule, Packed } from '../rule.js'
 import { biasOf, replaceProduct } from './products.js'
 
@@ -45,7 +45,13 @@ const blockLinear: LowerRule = {
     const addition = biasOf(node, context)
     const net = new Net(graph, undefined, node.name)
     const packed = packedConstants(graph, weight, inputs, outputs, context.packed)
-    const attributes = { K: int(inputs), N: int(outputs), bits: int(weight.bits), block_size: int(weight.blockSize), accuracy_level: int(integerActivations) }
+    const attributes = {
+      K: int(inputs),
+      N: int(outputs),
+      bits: int(weight.bits),
+      block_size: int(weight.blockSize),
+      accuracy_level: int(integerActivations),
+    }
     const operands = [node.input(0), packed.codes, packed.scale, packed.zeroPoint, ...(addition ? [null, addition.bias] : [])]
     const result = net.op('MatMulNBits', operands, attributes, { domain: 'com.microsoft', before: addition?.node ?? node })
     replaceProduct(graph, node, addition?.node ?? null, result)
@@ -74,7 +80,11 @@ function packedConstants(graph: Graph, weight: BlockWeight, inputs: number, outp
       zeroPoint: await rows<Uint8Array>(zeroTensor, blocks),
     })
   const packed = {
-    codes: constantInstead(graph, codes, new LazyTensor('uint8', [outputs, blocks, (blockSize * bits) / 8], async () => (await pack()).data)),
+    codes: constantInstead(
+      graph,
+      codes,
+      new LazyTensor('uint8', [outputs, blocks, (blockSize * bits) / 8], async () => (await pack()).data),
+    ),
     scale: constantInstead(graph, scale, new LazyTensor('float32', [outputs * blocks], () => rows<Float32Array>(scaleTensor, blocks))),
     zeroPoint: constantInstead(
       graph,
@@ -101,11 +111,26 @@ const blockEmbedding: LowerRule = {
     const table = producedBy(node.input(0), 'DequantizeLinear')
     const [codes, scale, zeroPoint] = table?.inputs ?? []
     const blockSize = table?.int('block_size', 0)
-    if (!table || !blockSize || !codes?.isConstant || codes.dtype !== 'uint8' || !scale || !zeroPoint || node.int('axis', 0) || table.int('axis', 1) !== 1) return false
+    if (
+      !table ||
+      !blockSize ||
+      !codes?.isConstant ||
+      codes.dtype !== 'uint8' ||
+      !scale ||
+      !zeroPoint ||
+      node.int('axis', 0) ||
+      table.int('axis', 1) !== 1
+    )
+      return false
     const [rows, width] = codes.shape as number[]
     const blocks = Math.ceil(width / blockSize)
     if (blocks * blockSize !== width) return false
-    replaceGather(node, graph, packed.get(codes) ?? packedConstants(graph, { codes, scale, zeroPoint, bits: 8, blockSize, transposed: true }, width, rows, packed), [rows, width, blocks])
+    replaceGather(
+      node,
+      graph,
+      packed.get(codes) ?? packedConstants(graph, { codes, scale, zeroPoint, bits: 8, blockSize, transposed: true }, width, rows, packed),
+      [rows, width, blocks],
+    )
     return true
   },
 }

@@ -10,7 +10,10 @@ const swish: LowerRule = {
   rewrite(node, graph, { target }) {
     if (!target.fused.has('QuickGelu')) return false
     const net = new Net(graph, undefined, node.name)
-    graph.replace(node, net.op('QuickGelu', [node.input(0)], { alpha: float(node.float('alpha', 1)) }, { domain: 'com.microsoft', before: node }))
+    graph.replace(
+      node,
+      net.op('QuickGelu', [node.input(0)], { alpha: float(node.float('alpha', 1)) }, { domain: 'com.microsoft', before: node }),
+    )
     return true
   },
 }

@@ -41,7 +41,15 @@ const integerLinear: LowerRule = {
     if (!context.target.fused.has('MatMulIntegerToFloat') || !activation || !weight) return false
     const addition = biasOf(node, context)
     const net = new Net(graph, undefined, node.name)
-    const inputs = [activation.codes, weight.codes, activation.scale, weight.scale, activation.zeroPoint, weight.zeroPoint, addition?.bias ?? null]
+    const inputs = [
+      activation.codes,
+      weight.codes,
+      activation.scale,
+      weight.scale,
+      activation.zeroPoint,
+      weight.zeroPoint,
+      addition?.bias ?? null,
+    ]
     const result = net.op('MatMulIntegerToFloat', inputs, {}, { domain: 'com.microsoft', before: addition?.node ?? node })
     replaceProduct(graph, node, addition?.node ?? null, result)
     return true
@@ -54,7 +62,8 @@ const integerEmbedding: LowerRule = {
   at: ['Gather'],
   rewrite(node, graph) {
     const table = dequantized(node.input(0))
-    if (!table?.codes.isConstant || table.zeroPoint || node.int('axis', 0) || table.node.int('axis', 1) || table.scale.shape?.length !== 1) return false
+    if (!table?.codes.isConstant || table.zeroPoint || node.int('axis', 0) || table.node.int('axis', 1) || table.scale.shape?.length !== 1)
+      return false
     const net = new Net(graph, undefined, node.name)
     const place = { before: node }
     const ids = node.input(1)

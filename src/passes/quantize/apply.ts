@@ -4,13 +4,25 @@ import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
 import { ArrayTensor } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
-import { type Codes, type IntegerGrid, type Layout, type QuantizationParameters, quantize, scaleShape, type ScaleAndZeroPoint } from '../../numbers/quantizer.js'
-import { checkSelection, type Selection, selector } from '../select.js'
+import {
+  type Codes,
+  type IntegerGrid,
+  type Layout,
+  type QuantizationParameters,
+  quantize,
+  type ScaleAndZeroPoint,
+  scaleShape,
+} from '../../numbers/quantizer.js'
 import type { Refusal } from '../pass.js'
+import { checkSelection, type Selection, selector } from '../select.js'
+import { insertFactors } from './smoothing.js'
 
 /** The linears that a pass may quantize: inside blocks, and the others when they are wide enough to pay. */
 export function selectLinears(anatomy: Anatomy, selection: Selection, smallest = 64): { chosen: Linear[]; refused: Refusal[] } {
-  checkSelection(selection, [...anatomy.linears, ...anatomy.embeddings].map((layer) => layer.name))
+  checkSelection(
+    selection,
+    [...anatomy.linears, ...anatomy.embeddings].map((layer) => layer.name),
+  )
   const selected = selector(selection)
   const refused: Refusal[] = []
   const chosen = anatomy.linears.filter((linear) => {
@@ -38,7 +50,12 @@ export interface QuantizedConstant {
 }
 
 /** Quantizes a constant with given scales. */
-export async function quantizeConstant(value: Value, grid: IntegerGrid, layout: Layout, choose: (x: Float32Array) => QuantizationParameters): Promise<QuantizedConstant> {
+export async function quantizeConstant(
+  value: Value,
+  grid: IntegerGrid,
+  layout: Layout,
+  choose: (x: Float32Array) => QuantizationParameters,
+): Promise<QuantizedConstant> {
   const x = (await value.tensor!.read()) as Float32Array
   const parameters = choose(x)
   return { codes: quantize(x, parameters, grid, layout), grid, layout, parameters }
@@ -54,8 +71,13 @@ export function replaceConstant(graph: Graph, value: Value, module: string, { co
   const stored = graph.addConstant(name, new ArrayTensor(grid.dtype, shape, codes))
   const scale = graph.addConstant(`${name}_scale`, new ArrayTensor('float32', scaleShape(layout), parameters.scale))
   const symmetric = parameters.zeroPoint.every((z) => z === 0)
-  const zeroPoint = symmetric ? null : graph.addConstant(`${name}_zero_point`, new ArrayTensor(grid.dtype, scaleShape(layout), codesOf(grid, parameters.zeroPoint)))
-  const attributes = { ...(layout.axis === undefined ? {} : { axis: int(layout.axis) }), ...(layout.blockSize ? { block_size: int(layout.blockSize) } : {}) }
+  const zeroPoint = symmetric
+    ? null
+    : graph.addConstant(`${name}_zero_point`, new ArrayTensor(grid.dtype, scaleShape(layout), codesOf(grid, parameters.zeroPoint)))
+  const attributes = {
+    ...(layout.axis === undefined ? {} : { axis: int(layout.axis) }),
+    ...(layout.blockSize ? { block_size: int(layout.blockSize) } : {}),
+  }
   for (const { node, index } of users) {
     const dequantized = net.op('DequantizeLinear', zeroPoint ? [stored, scale, zeroPoint] : [stored, scale], attributes, { before: node })
     node.setInput(index, dequantized)
@@ -68,13 +90,25 @@ function codesOf(grid: IntegerGrid, zeroPoint: ArrayLike<number>): Codes {
   return signed ? Int8Array.from(zeroPoint) : Uint8Array.from(zeroPoint)
 }
 
-/** Quantizes an activation for some of its readers with fixed scale and zero point: QuantizeLinear -> DequantizeLinear. */
-export function quantizeActivation(graph: Graph, value: Value, readers: readonly Linear[], { scale, zeroPoint }: ScaleAndZeroPoint, name: string): void {
-  const net = new Net(graph, undefined, readers[0].name)
+/**
+ * Quantizes an activation for some of its readers with fixed scale and zero point: QuantizeLinear -> DequantizeLinear,
+ * after a multiplication of its channels by factors where there are any.
+ */
+export function quantizeActivation(
+  graph: Graph,
+  value: Value,
+  readers: readonly Linear[],
+  { scale, zeroPoint }: ScaleAndZeroPoint,
+  name: string,
+  factors: Float32Array | null = null,
+): void {
+  const module = readers[0].name
+  const net = new Net(graph, undefined, module)
   const place = { before: earliest(graph, readers) }
+  const scaled = factors ? insertFactors(graph, value, factors, module, place.before) : value
   const scaleValue = graph.addConstant(`${name}_scale`, new ArrayTensor('float32', [], Float32Array.of(scale)))
   const zeroValue = graph.addConstant(`${name}_zero_point`, new ArrayTensor('uint8', [], Uint8Array.of(zeroPoint)))
-  const codes = net.op('QuantizeLinear', [value, scaleValue, zeroValue], {}, place)
+  const codes = net.op('QuantizeLinear', [scaled, scaleValue, zeroValue], {}, place)
   readInstead(net.op('DequantizeLinear', [codes, scaleValue, zeroValue], {}, place), readers)
 }
 
@@ -107,5 +141,11 @@ export function byInput(linears: readonly Linear[]): Map<Value, Linear[]> {
 /** Tables of word embeddings that are worth quantizing and that no product shares. */
 export function selectTables(anatomy: Anatomy, selection: Selection): Embedding[] {
   const selected = selector(selection)
-  return anatomy.embeddings.filter((table) => table.table.dtype === 'float32' && table.rows >= 1024 && selected(table.name) && rootConstant(table.node.input(0)) === table.node.input(0))
+  return anatomy.embeddings.filter(
+    (table) =>
+      table.table.dtype === 'float32' &&
+      table.rows >= 1024 &&
+      selected(table.name) &&
+      rootConstant(table.node.input(0)) === table.node.input(0),
+  )
 }

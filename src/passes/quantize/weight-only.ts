@@ -10,8 +10,14 @@ import { quantizeConstant, replaceConstant } from './apply.js'
 
 const options = z.strictObject({
   ...selection,
-  bits: z.union([z.literal(4), z.literal(8)]).default(4).describe('bits of a weight'),
-  blockSize: z.union([z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)]).default(32).describe('weights that share a scale'),
+  bits: z
+    .union([z.literal(4), z.literal(8)])
+    .default(4)
+    .describe('bits of a weight'),
+  blockSize: z
+    .union([z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)])
+    .default(32)
+    .describe('weights that share a scale'),
   symmetric: z.boolean().default(false).describe('zero in the middle of the codes; else each block has a zero point'),
   search: z.boolean().default(true).describe('scales with the least squared error; else from the extremes of each block'),
   embeddings: z.boolean().default(true).describe('word embeddings, and the head that shares their table, with 8 bits'),
@@ -54,17 +60,26 @@ interface Weight {
 }
 
 function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weight[] {
-  checkSelection(chosen, [...anatomy.linears, ...anatomy.embeddings].map((layer) => layer.name))
+  checkSelection(
+    chosen,
+    [...anatomy.linears, ...anatomy.embeddings].map((layer) => layer.name),
+  )
   const selected = selector(chosen)
   const weights = new Map<Value, Weight>()
-  const tables = new Set(anatomy.embeddings.filter((table) => chosen.embeddings && table.rows >= 256 && selected(table.name) && table.table.dtype === 'float32').map((table) => table.table))
-  for (const table of anatomy.embeddings) if (tables.has(table.table)) weights.set(table.table, { module: table.name, value: table.table, bits: 8, axis: 1 })
+  const tables = new Set(
+    anatomy.embeddings
+      .filter((table) => chosen.embeddings && table.rows >= 256 && selected(table.name) && table.table.dtype === 'float32')
+      .map((table) => table.table),
+  )
+  for (const table of anatomy.embeddings)
+    if (tables.has(table.table)) weights.set(table.table, { module: table.name, value: table.table, bits: 8, axis: 1 })
   const head = anatomy.others.findLast((linear) => linear.outputs >= 256)
   for (const linear of anatomy.linears) {
     if (!selected(linear.name) || weights.has(linear.weight)) continue
     const why = obstacle(linear)
     if (why) refused.push({ what: linear.name, why })
-    else if (linear !== head || chosen.embeddings) weights.set(linear.weight, { module: linear.name, value: linear.weight, bits: linear === head ? 8 : chosen.bits, axis: 0 })
+    else if (linear !== head || chosen.embeddings)
+      weights.set(linear.weight, { module: linear.name, value: linear.weight, bits: linear === head ? 8 : chosen.bits, axis: 0 })
   }
   return [...weights.values()]
 }
@@ -75,7 +90,11 @@ function obstacle(linear: Linear): string | null {
   return linear.inputs < 16 ? `it sums over ${linear.inputs} inputs only` : null
 }
 
-async function quantizeWeight(graph: Graph, { module, value, bits, axis }: Weight, { blockSize, symmetric, search }: Options): Promise<void> {
+async function quantizeWeight(
+  graph: Graph,
+  { module, value, bits, axis }: Weight,
+  { blockSize, symmetric, search }: Options,
+): Promise<void> {
   const grid: IntegerGrid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
   const layout: Layout = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8

@@ -2,8 +2,9 @@ import { z } from 'zod'
 import { int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
-import { LazyTensor } from '../../ir/tensor.js'
+import { LazyTensor, type Tensor } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
+import { roundToMinifloat } from '../../numbers/minifloat.js'
 import { inferShapes } from '../../ops/infer.js'
 import { definePass, type Refusal } from '../pass.js'
 
@@ -33,28 +34,40 @@ export const float16 = definePass({
 })
 
 async function convert(graph: Graph, refused: Refusal[]): Promise<number> {
-  let changed = 0
-  for (const constant of graph.constants.values()) {
-    if (constant.dtype !== 'float32') continue
-    const tensor = constant.tensor!
-    const data = (await tensor.read()) as Float32Array
-    const beyond = data.findIndex((x) => Number.isFinite(x) && Math.abs(x) > largest)
-    if (beyond >= 0 && constant.shape!.length >= 2) {
-      refused.push({ what: constant.name, why: `it holds ${data[beyond]}, more than float16 can` })
-      return 0
-    }
-    graph.setTensor(constant, new LazyTensor('float16', tensor.shape, async () => ((await tensor.read()) as Float32Array).map((x) => Math.min(Math.max(x, -largest), largest))))
-    changed++
+  const constants = [...graph.constants.values()].filter((constant) => constant.dtype === 'float32')
+  for (const constant of constants) {
+    const beyond = constant.shape!.length >= 2 ? await firstBeyond(constant.tensor!) : undefined
+    if (beyond === undefined) continue
+    refused.push({ what: constant.name, why: `it holds ${beyond}, more than float16 can` })
+    return 0
   }
+  for (const constant of constants) graph.setTensor(constant, halved(constant.tensor!))
+  if (!constants.length) refused.push({ what: graph.name, why: 'it holds no float32 constants' })
   const net = new Net(graph)
   for (const input of graph.inputs) if (input.dtype === 'float32') castUses(graph, net, input)
   for (const node of graph.nodes()) {
-    if (node.type === 'Cast' && node.int('to') === float32Code && node.input(0)?.dtype !== 'float16') node.setAttribute('to', int(float16Code))
+    if (node.type === 'Cast' && node.int('to') === float32Code && node.input(0)?.dtype !== 'float16')
+      node.setAttribute('to', int(float16Code))
     for (const output of node.outputs) if (output.dtype === 'float32') output.dtype = null
   }
   inferShapes(graph)
   for (const output of [...graph.outputs]) if (output.dtype === 'float16') castOutput(graph, output)
-  return changed
+  return constants.length
+}
+
+async function firstBeyond(tensor: Tensor): Promise<number | undefined> {
+  return ((await tensor.read()) as Float32Array).find((x) => Number.isFinite(x) && Math.abs(x) > largest)
+}
+
+/** The nearest 16-bit floats; masks and sentinels beyond their range become its ends. */
+function halved(tensor: Tensor): Tensor {
+  return new LazyTensor('float16', tensor.shape, async () => {
+    const data = (await tensor.read()) as Float32Array
+    return roundToMinifloat(
+      'float16',
+      data.map((x) => Math.min(Math.max(x, -largest), largest)),
+    )
+  })
 }
 
 function castUses(graph: Graph, net: Net, input: Value): void {

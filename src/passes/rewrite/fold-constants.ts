@@ -15,7 +15,14 @@ export const foldConstants = definePass({
   name: 'fold-constants',
   summary: 'Compute now what depends on constants alone',
   source: 'constant folding',
-  options: z.strictObject({ limit: z.number().int().positive().default(1 << 18).describe('largest result, in elements') }),
+  options: z.strictObject({
+    limit: z
+      .number()
+      .int()
+      .positive()
+      .default(1 << 18)
+      .describe('largest result, in elements'),
+  }),
   needs: {},
   exact: true,
   async run(model, { limit }, { signal }) {
@@ -26,7 +33,8 @@ export const foldConstants = definePass({
         signal?.throwIfAborted()
         if (!foldable(node)) continue
         const results = await evaluate(node)
-        if (results.some((array) => sizeOf(array.shape) > limit)) refused.push({ what: node.output.name, why: `its result is larger than ${limit} elements` })
+        if (results.some((array) => sizeOf(array.shape) > limit))
+          refused.push({ what: node.output.name, why: `its result is larger than ${limit} elements` })
         else {
           fold(node, graph, results.map(ArrayTensor.of))
           changed++

@@ -37,7 +37,8 @@ function obstacle(linears: readonly (Linear | undefined)[]): string | null {
   const present = linears.filter((linear): linear is Linear => linear !== undefined)
   if (present.length < 3) return 'query, key and value are not three linears'
   if (present.some((linear) => linear.input !== present[0].input)) return 'query, key and value read different inputs'
-  if (present.some((linear) => linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1)) return 'a weight is quantized, transposed or shared'
+  if (present.some((linear) => linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1))
+    return 'a weight is quantized, transposed or shared'
   if (new Set(present.map((linear) => linear.bias !== null)).size > 1) return 'some have a bias and some do not'
   return null
 }
@@ -53,9 +54,19 @@ function merge(graph: Graph, name: string, linears: readonly Linear[]): void {
   const sizes = linears.map((linear) => linear.outputs)
   const weight = graph.addConstant(`${name}.weight`, concatenateColumns(linears.map((linear) => linear.weight.tensor!)))
   let merged = net.op('MatMul', [first.input, weight], {}, place)
-  if (first.bias) merged = net.op('Add', [merged, graph.addConstant(`${name}.bias`, concatenateColumns(linears.map((linear) => linear.bias!.tensor!)))], {}, place)
+  if (first.bias)
+    merged = net.op(
+      'Add',
+      [merged, graph.addConstant(`${name}.bias`, concatenateColumns(linears.map((linear) => linear.bias!.tensor!)))],
+      {},
+      place,
+    )
   const split = net.constant(`int64_list_${sizes.join('_')}`, ArrayTensor.of(ndarray('int64', [sizes.length], sizes)))
-  const parts = net.ops('Split', [merged, split], { ...place, attributes: { axis: int(-1) }, outputs: linears.map(() => 'part') })
+  const parts = net.ops('Split', [merged, split], {
+    ...place,
+    attributes: { axis: int(-1) },
+    outputs: linears.map((linear) => `${linear.name}.part`),
+  })
   linears.forEach((linear, i) => {
     graph.replaceAllUses(linear.output, parts[i])
     if (linear.addition) graph.remove(linear.addition)

@@ -27,7 +27,10 @@ export const gammaMigration = definePass({
     let changed = 0
     for (const graph of model.graphs.values()) {
       const norms = anatomyOf(graph).norms
-      checkSelection(options, norms.map((norm) => norm.name))
+      checkSelection(
+        options,
+        norms.map((norm) => norm.name),
+      )
       for (const { name, node } of norms) {
         if (!selected(name)) continue
         const readers = readersOf(graph, node)
@@ -56,7 +59,8 @@ function readersOf(graph: Graph, norm: Node): Readers | { readonly why: string }
   for (const use of norm.output.uses) {
     const linear = linearAt(use.node)
     if (linear && use.index === 0) {
-      if (linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1) return { why: `the weight of ${linear.name} is quantized, transposed or shared` }
+      if (linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1)
+        return { why: `the weight of ${linear.name} is quantized, transposed or shared` }
       linears.push(linear)
     } else if (isResidual(use.node)) residuals.push(use)
     else return { why: `${use.node.type} reads it too` }
@@ -68,7 +72,12 @@ async function migrate(graph: Graph, name: string, norm: Node, { linears, residu
   const gain = (await norm.input(1)!.tensor!.read()) as Float32Array
   const moved = migrationVector(gain)
   const size = gain.length
-  const divide = (data: Float32Array) => new ArrayTensor('float32', [size], data.map((x, i) => x / moved[i]))
+  const divide = (data: Float32Array) =>
+    new ArrayTensor(
+      'float32',
+      [size],
+      data.map((x, i) => x / moved[i]),
+    )
   norm.setInput(1, graph.addConstant(`${name}.weight_migrated`, divide(gain)))
   const bias = norm.input(2)?.tensor
   if (bias) norm.setInput(2, graph.addConstant(`${name}.bias_migrated`, divide((await bias.read()) as Float32Array)))

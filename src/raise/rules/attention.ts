@@ -14,7 +14,8 @@ const multiHead: RaiseRule = {
     const [query, key, value, bias, padding] = node.inputs
     const more = node.inputs.slice(5).some(Boolean) || node.outputs.slice(1).some((output) => output.uses.size)
     const attentionMask = padding && producedBy(padding, 'Cast')?.input(0)
-    if (more || bias || node.int('unidirectional', 0) || !query || !key || !value || (padding && attentionMask?.shape?.length !== 2)) return false
+    if (more || bias || node.int('unidirectional', 0) || !query || !key || !value || (padding && attentionMask?.shape?.length !== 2))
+      return false
     const heads = node.int('num_heads', 0)
     const net = new Net(graph, undefined, node.name)
     const inputs = attentionMask ? [query, key, value, maskOf(attentionMask, node, graph, context)] : [query, key, value]
@@ -47,7 +48,8 @@ const groupQuery: RaiseRule = {
     const [query, key, value, pastKey, pastValue] = node.inputs
     const select = producedBy(node.input(10), 'Where')
     const mask = select && isMaskedScore(select.input(2)) && isZero(select.input(1)) ? select.input(0) : null
-    const special = node.int('do_rotary', 0) || node.float('softcap', 0) || node.int('local_window_size', -1) > 0 || node.inputs.slice(11).some(Boolean)
+    const special =
+      node.int('do_rotary', 0) || node.float('softcap', 0) || node.int('local_window_size', -1) > 0 || node.inputs.slice(11).some(Boolean)
     if (!mask || special || !query || !key || !value || !pastKey || !pastValue) return false
     const net = new Net(graph, undefined, node.name)
     const attributes = { q_num_heads: int(node.int('num_heads', 0)), kv_num_heads: int(node.int('kv_num_heads', 0)), ...scaleOf(node) }
@@ -64,7 +66,7 @@ const groupQuery: RaiseRule = {
 
 const scalar = (value: Value | null) => (value?.tensor?.elements && value.tensor.size === 1 ? Number(value.tensor.elements[0]) : undefined)
 const isZero = (value: Value | null) => scalar(value) === 0
-const isMaskedScore = (value: Value | null) => (scalar(value) ?? 0) < -1e37
+const isMaskedScore = (value: Value | null) => (scalar(value) ?? 0) < (value?.dtype === 'float16' ? -6e4 : -1e37)
 
 const rotary: RaiseRule = {
   name: 'rotary-embedding',
@@ -73,7 +75,9 @@ const rotary: RaiseRule = {
     const [x, positions, cos, sin] = node.inputs
     if (positions?.shape?.length !== 2 || node.float('scale', 1) !== 1) return false
     const { num_heads, interleaved, rotary_embedding_dim } = node.attributes
-    const attributes = Object.fromEntries(Object.entries({ num_heads, interleaved, rotary_embedding_dim }).filter(([, attribute]) => attribute))
+    const attributes = Object.fromEntries(
+      Object.entries({ num_heads, interleaved, rotary_embedding_dim }).filter(([, attribute]) => attribute),
+    )
     const net = new Net(graph, undefined, node.name)
     graph.replace(node, net.op('RotaryEmbedding', [x, cos, sin, positions], attributes, { before: node }))
     return true

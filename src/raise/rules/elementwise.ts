@@ -40,7 +40,13 @@ const fusedMatMul: RaiseRule = {
   at: ['com.microsoft.FusedMatMul'],
   rewrite(node, graph) {
     const [a, b] = node.inputs
-    if (node.int('transA', 0) || node.int('transBatchA', 0) || node.int('transBatchB', 0) || (node.int('transB', 0) && b?.shape?.length !== 2)) return false
+    if (
+      node.int('transA', 0) ||
+      node.int('transBatchA', 0) ||
+      node.int('transBatchB', 0) ||
+      (node.int('transB', 0) && b?.shape?.length !== 2)
+    )
+      return false
     const net = new Net(graph, undefined, node.name)
     const place = { before: node }
     const matrix = node.int('transB', 0) ? net.op('Transpose', [b], { perm: ints([1, 0]) }, place) : b

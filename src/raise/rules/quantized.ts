@@ -6,7 +6,14 @@ import { Net } from '../../nn/net.js'
 import type { RaiseContext, RaiseRule } from '../rule.js'
 
 /** A float activation from its codes, made once for all products that read them. */
-export function dequantize(codes: Value, scale: Value, zeroPoint: Value | null, before: Node, graph: Graph, { dequantized }: RaiseContext): Value {
+export function dequantize(
+  codes: Value,
+  scale: Value,
+  zeroPoint: Value | null,
+  before: Node,
+  graph: Graph,
+  { dequantized }: RaiseContext,
+): Value {
   const known = dequantized.get(codes)
   if (known) return known
   const net = new Net(graph, undefined, codes.producer?.name ?? '')
@@ -46,7 +53,9 @@ const dynamicQuantizeMatMul: RaiseRule = {
     const [a, b, bScale, bZero, bias] = node.inputs
     if (!a || b?.shape?.length !== 2) return false
     const known = a.users.find((user) => user.type === 'DynamicQuantizeLinear')
-    const [codes, scale, zeroPoint] = known?.outputs ?? new Net(graph, undefined, node.name).ops('DynamicQuantizeLinear', [a], { outputs: ['codes', 'scale', 'zero_point'], before: node })
+    const [codes, scale, zeroPoint] =
+      known?.outputs ??
+      new Net(graph, undefined, node.name).ops('DynamicQuantizeLinear', [a], { outputs: ['codes', 'scale', 'zero_point'], before: node })
     linearOf(node, graph, dequantize(codes, scale, zeroPoint, node, graph, context), [b, bScale, bZero ?? null], bias ?? null)
     return true
   },
@@ -60,7 +69,15 @@ const integerEmbedding: RaiseRule = {
     const codes = producedBy(producedBy(node.input(0), 'Cast')?.input(0) ?? null, 'Gather')
     const scale = producedBy(producedBy(node.input(1), 'Unsqueeze')?.input(0) ?? null, 'Gather')
     const [table, scales] = [codes?.input(0), scale?.input(0)]
-    if (!codes || codes.input(1) !== scale?.input(1) || codes.int('axis', 0) || !table?.isConstant || !scales?.isConstant || table.shape?.length !== 2) return false
+    if (
+      !codes ||
+      codes.input(1) !== scale?.input(1) ||
+      codes.int('axis', 0) ||
+      !table?.isConstant ||
+      !scales?.isConstant ||
+      table.shape?.length !== 2
+    )
+      return false
     const net = new Net(graph, undefined, node.name)
     const dequantized = net.op('DequantizeLinear', [table, scales], { axis: int(0) }, { before: node })
     graph.replace(node, net.op('Gather', [dequantized, codes.input(1)], { axis: int(0) }, { before: node }))

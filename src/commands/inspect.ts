@@ -1,0 +1,93 @@
+import { anatomyOf, type Block } from '../anatomy/index.js'
+import type { Graph } from '../ir/graph.js'
+import { printGraph } from '../ir/print.js'
+import type { DType } from '../numbers/dtype.js'
+import { importModel } from '../raise/import.js'
+import { type CommandOptions, WarningKeeper } from './context.js'
+import { parametersOf } from './parameters.js'
+import { nameOf } from './source.js'
+
+export interface InspectOptions extends CommandOptions {
+  /** Add the text of each graph. */
+  readonly graph?: boolean
+}
+
+export interface InspectedLinear {
+  readonly name: string
+  readonly in: number
+  readonly out: number
+  /** What the weight is stored as. */
+  readonly dtype: DType
+}
+
+export interface InspectedBlock {
+  readonly name: string
+  readonly norms: readonly string[]
+  /** By role: `q`, `k`, `v` or `qkv`, `o`, `up`, `gate`, `down` ... */
+  readonly linears: Readonly<Record<string, InspectedLinear>>
+  readonly mixer: { readonly kind: string; readonly heads: number | null; readonly kvHeads: number | null; readonly headSize: number | null }
+}
+
+export interface InspectedGraph {
+  readonly blocks: readonly InspectedBlock[]
+  readonly parameters: number
+  /** Of the constants as they would be stored. */
+  readonly bytes: number
+  /** Nodes by operator, the most frequent first. */
+  readonly operators: Readonly<Record<string, number>>
+  /** In canonical form. */
+  readonly text?: string
+}
+
+export interface InspectResult {
+  readonly type: string
+  readonly graphs: Readonly<Record<string, InspectedGraph>>
+  readonly warnings: readonly string[]
+}
+
+/**
+ * What a model is made of: blocks and roles, shapes, dtypes, sizes.
+ *
+ * @throws TinsmithError `bad-input`, `unsupported`
+ * @example
+ * const { graphs } = await inspect('all-MiniLM-L6-v2')
+ * graphs['model'].blocks[0].linears['q'].name // 'encoder.layer.0.attention.self.query'
+ */
+export async function inspect(source: string, options: InspectOptions = {}): Promise<InspectResult> {
+  const progress = new WarningKeeper(options.progress)
+  const stage = progress.stage(`reading ${nameOf(source)}`)
+  try {
+    const { model, warnings } = await importModel(source)
+    for (const warning of warnings) progress.warn(warning)
+    const graphs = [...model.graphs].map(([name, graph]) => [name, inspectGraph(graph, options.graph ?? false)] as const)
+    return { type: model.type, graphs: Object.fromEntries(graphs), warnings: progress.warnings }
+  } finally {
+    stage.end()
+  }
+}
+
+function inspectGraph(graph: Graph, withText: boolean): InspectedGraph {
+  const counts = new Map<string, number>()
+  for (const node of graph.allNodes()) counts.set(node.type, (counts.get(node.type) ?? 0) + 1)
+  return {
+    blocks: anatomyOf(graph).blocks.map(inspectBlock),
+    parameters: parametersOf(graph),
+    bytes: [...graph.constants.values()].reduce((sum, { tensor }) => sum + tensor!.byteLength, 0),
+    operators: Object.fromEntries([...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))),
+    ...(withText ? { text: printGraph(graph) } : {}),
+  }
+}
+
+function inspectBlock({ name, norms, linears, mixer }: Block): InspectedBlock {
+  const { kind, heads, kvHeads } = mixer
+  const width = linears.get('o')?.inputs ?? linears.get('q')?.outputs
+  const headSize = heads && width ? width / heads : null
+  return {
+    name,
+    norms: norms.map((norm) => norm.name),
+    linears: Object.fromEntries(
+      [...linears].map(([role, linear]) => [role, { name: linear.name, in: linear.inputs, out: linear.outputs, dtype: linear.dtype }]),
+    ),
+    mixer: { kind, heads, kvHeads, headSize },
+  }
+}

@@ -1,0 +1,119 @@
+import { joinPath } from '#platform'
+import { runtime as usualRuntime } from '#engine'
+import { readAll } from '../base/bytes.js'
+import { badInput } from '../base/errors.js'
+import { SourceFolder } from '../base/folders.js'
+import { openFile } from '../engine/open.js'
+import type { Runtime, Session } from '../engine/session.js'
+import { resolveSource, type Source } from '../formats/index.js'
+import type { Graph } from '../ir/graph.js'
+import type { Model } from '../ir/model.js'
+import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
+import { type CommandOptions, WarningKeeper } from './context.js'
+
+/** `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js. */
+export type EngineName = 'ort' | 'web'
+
+export interface LoadOptions extends CommandOptions {
+  /** Which file of a folder. Default: the only one, else `fp32`. */
+  readonly dtype?: DTypeWord
+  /** Default `ort`. */
+  readonly engine?: EngineName
+}
+
+/** A model that runs, with what is to be known of it. */
+export interface LoadedModel {
+  /** As it was given. */
+  readonly name: string
+  readonly pipeline: Pipeline
+  readonly dtype: DTypeWord
+  readonly engine: string
+  /** Of its files, external data included; for a checkpoint as they would be written in fp32. */
+  readonly bytes: number
+}
+
+/**
+ * Loads a model for embedding, classifying and generating: a folder that transformers.js loads, an `.onnx` file, a checkpoint (imported
+ * and run in memory) or a hub id.
+ *
+ * @throws TinsmithError `bad-input` when there is no such model or no file of the dtype
+ * @example
+ * const pipeline = await load('all-MiniLM-L6-v2')
+ * const [vector] = await pipeline.embed(['A man is playing a flute.'])
+ */
+export async function load(model: string, options: LoadOptions = {}): Promise<Pipeline> {
+  return (await loadModel(model, options)).pipeline
+}
+
+/** As {@link load}, with the model's dtype, engine and bytes. */
+export async function loadModel(text: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const source = await resolveSource(text)
+  const runtime = await runtimeOf(options.engine ?? 'ort')
+  const engine = `${runtime.name} ${runtime.version}`
+  if (source.kind === 'checkpoint') return { ...(await loadCheckpoint(text, source, runtime, options)), name: text, engine }
+  const file = await chooseFile(source, options.dtype)
+  const bytes = await bytesOf(source, file.path)
+  const pipeline = await createPipeline(source.folder, await openSession(source, file.path, runtime))
+  return { name: text, pipeline, dtype: file.dtype, engine, bytes }
+}
+
+/** The library behind an engine's name. */
+async function runtimeOf(engine: EngineName): Promise<Runtime> {
+  return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
+}
+
+async function loadCheckpoint(text: string, source: Source, runtime: Runtime, options: LoadOptions) {
+  if (options.dtype && options.dtype !== 'fp32')
+    throw badInput(`a checkpoint has no ${options.dtype} form`, { where: source.name, hint: 'Compress it first (tinsmith compress).' })
+  const { openSource } = await import('./source.js')
+  const { fp32Figure } = await import('./convert.js')
+  const { model } = await openSource(text, new WarningKeeper(options.progress))
+  return { pipeline: await runModel(model, text, runtime), dtype: 'fp32' as const, bytes: (await fp32Figure(model)).bytes }
+}
+
+/** A pipeline over a model in memory. */
+export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime): Promise<Pipeline> {
+  const folder = new SourceFolder(model.files, name)
+  return createPipeline(folder, await openOn(runtime, model.graph))
+}
+
+async function openOn(runtime: Runtime, graph: Graph): Promise<Session> {
+  const [{ lower }, { encodeOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
+  return runtime.load({ bytes: await encodeOnnx(lower(graph, runtime.target)) })
+}
+
+async function chooseFile({ folder, graphs, name }: Source, dtype: DTypeWord | undefined): Promise<OnnxFile> {
+  const [only] = graphs
+  if (graphs.length === 1 && (dtype === undefined || dtypeOf(only) === dtype)) return { path: only, dtype: dtypeOf(only) }
+  const files = (await onnxFiles(folder)).filter((file) => graphs.includes(file.path))
+  const found = dtype ? files.find((file) => file.dtype === dtype) : files[0]
+  if (found) return found
+  const what = dtype ? `there is no onnx/model${dtypeSuffixes[dtype]}.onnx (dtype ${dtype})` : 'there is no onnx/model.onnx'
+  const hint = files.length ? `It has ${files.map((file) => file.dtype).join(', ')}.` : `It has ${graphs.slice(0, 6).join(', ')}.`
+  throw badInput(what, { where: name, hint })
+}
+
+/** The dtype that a file's name says. */
+function dtypeOf(path: string): DTypeWord {
+  const words = Object.keys(dtypeSuffixes) as DTypeWord[]
+  return words.find((word) => dtypeSuffixes[word] && path.endsWith(`${dtypeSuffixes[word]}.onnx`)) ?? 'fp32'
+}
+
+async function bytesOf({ folder }: Source, path: string): Promise<number> {
+  const files = (await folder.list()).filter((file) => file === path || file.startsWith(`${path}_data`) || file === `${path}.data`)
+  const sizes = await Promise.all(files.map(async (file) => (await folder.open(file)).size))
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
+
+/** From the disk where the file lies there and the engine reads files, else from memory. */
+async function openSession({ folder, path }: Source, file: string, runtime: Runtime): Promise<Session> {
+  if (path !== null && runtime.target === 'ort-node') return openFile(path.endsWith('.onnx') ? path : joinPath(path, file))
+  const below = file.slice(0, file.lastIndexOf('/') + 1)
+  const external = new Map<string, Uint8Array>()
+  for (const other of await folder.list())
+    if (other.startsWith(`${file}_data`)) external.set(other.slice(below.length), await readAll(await folder.open(other)))
+  return runtime.load({ bytes: await readAll(await folder.open(file)), external })
+}
+
+/** Names of engines. */
+export const engineNames = ['ort', 'web'] as const satisfies readonly EngineName[]

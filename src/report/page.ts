@@ -1,0 +1,181 @@
+import type { StepReport } from '../recipes/run.js'
+import { barTile, type Pair } from './bars.js'
+import { type Html, html } from './html.js'
+import type { Report } from './report.js'
+import { style } from './style.js'
+import { table } from './table.js'
+import { bytesText, changeText, countText, metricText, plainNumber, secondsText } from './words.js'
+
+/** Metrics that are better when they are lower. */
+const lowerIsBetter = new Set(['perplexity', 'loss', 'kl'])
+
+/** The page `report.html`: one file without anything from outside. */
+export function reportHtml(report: Report): string {
+  const { origin, dtype } = report
+  const title = `${origin.source.name} as ${dtype}`
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title} - Tinsmith report</title>
+<style>${style}</style>
+</head>
+<body>
+<header>
+<h1>${title}</h1>
+<p class="quiet">${subtitle(report)}</p>
+</header>
+<main>
+${warnings(report.warnings)}
+<section aria-label="Before and after">
+<div class="tiles">${pairs(report).map(barTile)}
+</div>
+</section>
+${quality(report)}
+${steps(report.steps)}
+${files(report)}
+${repetition(report)}
+</main>
+<footer><p>Written by Tinsmith ${origin.versions['tinsmith']}. The same figures for programs: <code>report.json</code>.</p></footer>
+</body>
+</html>
+`.text
+}
+
+function subtitle({ model, origin }: Report): string {
+  const { recipe } = origin
+  const done = recipe ? `recipe ${recipe.name}${recipe.summary ? `: ${recipe.summary}` : ''}` : 'converted without changes'
+  return `${model.type}, ${countText(model.parameters)} parameters; ${done}.`
+}
+
+function warnings(list: readonly string[]): Html | null {
+  if (!list.length) return null
+  return html`<section class="warnings"><h2>Warnings</h2><ul>${list.map((warning) => html`<li>${warning}</li>`)}</ul></section>`
+}
+
+/** Size, the first metric and speed, as far as they are known. */
+function pairs({ before, after, task }: Report): Pair[] {
+  const size = {
+    name: 'Size of the graphs',
+    verdict: ratio(before.bytes / after.bytes, 'smaller', 'larger'),
+    before: { value: before.bytes, text: bytesText(before.bytes) },
+    after: { value: after.bytes, text: bytesText(after.bytes) },
+  }
+  const [metric] = Object.keys(after.metrics).filter((name) => name in before.metrics)
+  const result: Pair[] = [size]
+  if (metric) result.push(metricPair(task ? `${task.name}: ${metric}` : metric, before.metrics[metric], after.metrics[metric]))
+  if (before.rate && after.rate) result.push(speedPair(before.rate, after.rate))
+  return result
+}
+
+function metricPair(name: string, before: number, after: number): Pair {
+  const numbers = { before: { value: before, text: metricText(before) }, after: { value: after, text: metricText(after) } }
+  return { name, verdict: changeText(before, after), ...numbers }
+}
+
+function speedPair(before: NonNullable<Report['before']['rate']>, after: NonNullable<Report['after']['rate']>): Pair {
+  const side = ({ value, unit }: typeof before) => ({ value, text: `${plainNumber(value, 3)} ${unit}` })
+  return { name: 'Speed', verdict: ratio(after.value / before.value, 'as fast', 'as fast'), before: side(before), after: side(after) }
+}
+
+function ratio(times: number, more: string, less: string): string {
+  if (Math.abs(times - 1) < 0.005) return 'the same'
+  if (more === less) return `${plainNumber(times, 3)} times ${more}`
+  return times > 1 ? `${plainNumber(times, 3)} times ${more}` : `${plainNumber(1 / times, 3)} times ${less}`
+}
+
+function quality({ before, after, baseline, task }: Report): Html | null {
+  const names = [...new Set([...Object.keys(before.metrics), ...Object.keys(after.metrics)])]
+  if (!names.length) return null
+  const number = (value: number | undefined) => (value === undefined ? '' : metricText(value))
+  const change = (name: string) => {
+    const [old, now] = [before.metrics[name], after.metrics[name]]
+    return old === undefined || now === undefined ? '' : changeText(old, now)
+  }
+  const columns = ['before', 'after', 'change', ...(baseline ? ['without a model'] : [])].map((title) => ({ title, number: true }))
+  const rows = names.map((name) => [
+    lowerIsBetter.has(name) ? html`${name} <span class="quiet">(lower is better)</span>` : name,
+    number(before.metrics[name]),
+    number(after.metrics[name]),
+    change(name),
+    ...(baseline ? [number(baseline[name])] : []),
+  ])
+  return html`
+<section>
+<h2>Quality</h2>
+${task && html`<p class="quiet">Task ${task.name}, ${countText(task.samples)} samples of ${task.file}.</p>`}
+${table('Metrics before and after', [{ title: 'metric' }, ...columns], rows)}
+</section>`
+}
+
+function steps(list: readonly StepReport[]): Html | null {
+  if (!list.length) return null
+  const columns = [{ title: 'pass' }, ...['changed', 'refused', 'difference', 'time'].map((title) => ({ title, number: true }))]
+  const rows = list.map(({ pass, changed, refused, difference, seconds }) => [
+    pass,
+    changed,
+    refused.length,
+    difference === undefined ? '' : difference.toExponential(1),
+    secondsText(seconds),
+  ])
+  return html`
+<section>
+<h2>Steps</h2>
+<p class="quiet">Difference: the largest between the outputs before and after on probe inputs, over the largest output; for passes that must not change the outputs.</p>
+${table('Passes in the order in which they ran', columns, rows)}
+${list.map((step) => [refusals(step), details(step)])}
+</section>`
+}
+
+function refusals({ pass, refused }: StepReport): Html | null {
+  if (!refused.length) return null
+  const rows = refused.map(({ what, why }) => [html`<code>${what}</code>`, why])
+  return html`
+<details><summary>${pass}: what was refused, and why (${refused.length})</summary>${table(`Refused by ${pass}`, [{ title: 'what' }, { title: 'why' }], rows)}</details>`
+}
+
+function details({ pass, details }: StepReport): Html | null {
+  if (!details?.length) return null
+  const names = [...new Set(details.flatMap((row) => Object.keys(row)))]
+  const columns = names.map((name) => ({ title: name, number: details.every((row) => typeof (row[name] ?? 0) === 'number') }))
+  const cell = (value: string | number | undefined) => (typeof value === 'number' ? plainNumber(value) : (value ?? ''))
+  const rows = details.map((row) => names.map((name) => cell(row[name])))
+  return html`
+<details><summary>${pass}: place by place (${details.length})</summary>${table(`Details of ${pass}`, columns, rows)}</details>`
+}
+
+function files({ files: list }: Report): Html {
+  const rows = list.map(({ path, bytes }) => [html`<code>${path}</code>`, bytesText(bytes)])
+  return html`
+<section>
+<h2>Files</h2>
+${table('Files that were written', [{ title: 'file' }, { title: 'size', number: true }], rows)}
+</section>`
+}
+
+function repetition({ origin, dtype }: Report): Html {
+  const { source, recipe, calibration, seed, versions } = origin
+  const command = recipe
+    ? `tinsmith compress ${shellWord(source.name)} OUT --recipe ${shellWord(recipe.name)}`
+    : `tinsmith convert ${shellWord(source.name)} OUT --dtype ${dtype}`
+  const changes = (recipe?.changes ?? []).map((change) => ` --set ${shellWord(change)}`).join('')
+  const data = calibration ? `Calibration: ${calibration.samples} samples of ${calibration.origin} (${calibration.hash}). ` : ''
+  const rows = source.files.map(({ path, bytes, sha256 }) => [html`<code>${path}</code>`, bytesText(bytes), html`<code>${sha256}</code>`])
+  const columns = [{ title: 'file' }, { title: 'size', number: true }, { title: 'SHA-256' }]
+  return html`
+<section>
+<h2>How to repeat it</h2>
+<pre>${command}${changes}</pre>
+<p>${data}Seed: ${seed}. Versions: ${Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ')}.</p>
+${recipe && html`<details><summary>Recipe</summary><pre>${recipe.text.trimEnd()}</pre></details>`}
+<details><summary>Source files and their hashes (${source.files.length})</summary>${table('Files of the source', columns, rows)}</details>
+</section>`
+}
+
+/** A word as shells take it. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

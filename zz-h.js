@@ -1,1 +1,0 @@
-import('@huggingface/hub').then(h=>console.log(h))
