@@ -29,8 +29,8 @@ export function readRooms(text) {
  * @returns {string[]} one line for each broken rule
  */
 export function checkRooms(files, rooms, aliases) {
-  const edges = new Map([...files].map(([file, source]) => [file, importsOf(source).flatMap((name) => targets(file, name, aliases))]))
-  return [
+  const edges = new Map([...files].map(([file, source]) => [file, importsOf(source).flatMap((one) => targets(file, one, aliases))]))
+  const lines = [
     ...unlistedRooms(files, rooms),
     ...wrongDirections(edges, rooms),
     ...nodeOutside(edges),
@@ -38,14 +38,18 @@ export function checkRooms(files, rooms, aliases) {
     ...longFiles(files),
     ...missingFromIndexes(files, edges),
   ]
+  return [...new Set(lines)]
 }
 
 /** What an import names: files of src/, or a package. Aliases name all their twins. */
-function targets(file, name, aliases) {
-  if (name.startsWith('#'))
-    return Object.values(aliases[name] ?? {}).map((to) => ({ alias: true, file: to.replace('./dist/', '').replace(/\.js$/, '.ts') }))
-  if (name.startsWith('.')) return [{ file: path.posix.join(path.posix.dirname(file), name).replace(/\.js$/, '.ts') }]
-  return [{ package: name }]
+function targets(file, { name, typeOnly }, aliases) {
+  const source = (path) => path.replace(/\.js$/, '.ts')
+  if (name.startsWith('#')) {
+    const twins = Object.values(aliases[name] ?? {})
+    return twins.map((to) => ({ alias: true, typeOnly, file: source(to.replace('./dist/', '')) }))
+  }
+  if (name.startsWith('.')) return [{ typeOnly, file: source(path.posix.join(path.posix.dirname(file), name)) }]
+  return [{ typeOnly, package: name }]
 }
 
 const roomOf = (file) => (file.includes('/') ? file.split('/')[0] : null)
@@ -80,7 +84,7 @@ function nodeOutside(edges) {
   return broken
 }
 
-/** One line for each knot of files that import each other (Tarjan's strongly connected components). */
+/** One line for each knot of files that load each other (Tarjan's strongly connected components); types may go in circles. */
 function cycles(edges, files) {
   const found = []
   const [index, low, stack, open] = [new Map(), new Map(), [], new Set()]
@@ -89,8 +93,8 @@ function cycles(edges, files) {
     low.set(file, index.get(file))
     stack.push(file)
     open.add(file)
-    for (const { file: next } of edges.get(file)) {
-      if (!files.has(next) || next === file) continue
+    for (const { file: next, typeOnly } of edges.get(file)) {
+      if (typeOnly || !files.has(next) || next === file) continue
       if (!index.has(next)) visit(next)
       if (open.has(next)) low.set(file, Math.min(low.get(file), low.get(next)))
     }

@@ -88,10 +88,11 @@ export class Declarations {
   }
 }
 
-/** Splits a .d.ts file into its statements: each begins in the first column. */
+/** Splits a .d.ts file into its statements, each of which begins in the first column; private members do not count. */
 function readModule(source) {
   const module = { declared: new Map(), imported: new Map(), forwarded: [] }
   const code = withoutComments(source)
+    .replace(/^ +(?:#private|private [^;]*);$/gm, '')
     .replace(/[ \t]+$/gm, '')
     .replace(/\n{2,}/g, '\n')
   for (const text of code.split(/\n(?=(?:export|import|declare|interface|type|class|enum)\b)/)) readStatement(text.trim(), module)

@@ -6,8 +6,11 @@ import { Declarations } from './declarations.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const file = path.join(root, 'api', 'public-api.d.ts')
-const title =
-  '// The public API, written by `npm run api -- --update`. Read the differences in review: each changes what users can rely on.\n'
+const title = `// biome-ignore-all format: generated
+// biome-ignore-all assist: generated
+// biome-ignore-all lint: generated
+// The public API, written by \`npm run api -- --update\`. Read the differences in review: each changes what users can rely on.
+`
 const mostLines = 40
 
 if (!fs.existsSync(path.join(root, 'dist', 'index.d.ts'))) fail('dist/index.d.ts is not there: run `npm run build` first.')

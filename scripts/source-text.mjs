@@ -31,11 +31,25 @@ function matchAt(pattern, source, at) {
   return pattern.exec(source)?.[0]
 }
 
-const statement = /^(?:import|export)\b[^'"`;=]*?(?:\bfrom\s*)?['"]([^'"]+)['"]/gm
+const statement = /^(?:import|export)\b([^'"`;=]*?)(?:\bfrom\s*)?['"]([^'"]+)['"]/gm
 const call = /\bimport\(\s*(?:\/\*.*?\*\/\s*)*['"]([^'"]+)['"]/g
 
-/** What a module imports or exports from, types included, each once. */
+/**
+ * What a module imports or exports from.
+ *
+ * @returns {{ name: string, typeOnly: boolean }[]} `typeOnly`: nothing of it is left when the program runs
+ */
 export function importsOf(source) {
   const code = source.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, '').replace(/^[ \t]*\/\/.*$/gm, '')
-  return [...new Set([...code.matchAll(statement), ...code.matchAll(call)].map((match) => match[1]))]
+  const statements = [...code.matchAll(statement)].map(([, names, name]) => ({ name, typeOnly: namesTypes(names) }))
+  return [...statements, ...[...code.matchAll(call)].map(([, name]) => ({ name, typeOnly: false }))]
+}
+
+function namesTypes(names) {
+  if (/^\s*type\b/.test(names)) return true
+  const list = /^\s*\{([\s\S]*)\}\s*$/
+    .exec(names)?.[1]
+    .split(',')
+    .map((name) => name.trim())
+  return Boolean(list) && list.every((name) => !name || name.startsWith('type '))
 }

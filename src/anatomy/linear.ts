@@ -47,7 +47,7 @@ export function linearAt(product: Node): Linear | null {
 
 function biasAddition(product: Node, outputs: number): Node | null {
   const [user, ...more] = product.output.users
-  if (!user || more.length || user.type !== 'Add') return null
+  if (!user || more.length || user.type !== 'Add' || product.graph?.outputs.includes(product.output)) return null
   const other = user.input(0) === product.output ? user.input(1) : user.input(0)
   return rootConstant(other) && other!.shape?.length === 1 && other!.shape[0] === outputs ? user : null
 }

@@ -22,17 +22,15 @@ export async function collect(
   calibration: Calibration,
   context: CollectContext,
 ): Promise<void> {
-  const names = [...observers.keys()].map((value) => value.name)
   const inputs = new Set(graph.inputs)
-  const session = await context.open(graph, { observe: names.filter((name) => !inputs.has(graph.value(name)!)) })
+  const computed = [...observers.keys()].flatMap((value) => (inputs.has(value) ? [] : value.name))
+  const session = await context.open(graph, { observe: computed })
   const stage = context.progress.stage('calibrating', calibration.samples)
   try {
     for (const batch of calibration.batches) {
-      const outputs = await session.run(batch.feeds, { signal: context.signal, outputs: names })
-      for (const [value, observer] of observers) {
-        observer.observe(outputs[value.name], batch.special)
-        outputs[value.name].dispose()
-      }
+      const outputs = computed.length ? await session.run(batch.feeds, { signal: context.signal, outputs: computed }) : {}
+      for (const [value, observer] of observers) observer.observe(outputs[value.name] ?? batch.feeds[value.name], batch.special)
+      for (const output of Object.values(outputs)) output.dispose()
       stage.advance(batch.special.length ? batchSize(batch.feeds) : 1)
     }
   } finally {

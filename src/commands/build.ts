@@ -1,5 +1,5 @@
-import { readAsset } from '#platform'
 import { runtime } from '#engine'
+import { readAsset } from '#platform'
 
 /** What runs here. */
 export interface Build {

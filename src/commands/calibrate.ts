@@ -57,7 +57,8 @@ async function withoutData({ recipe, changes }: ChosenRecipe, progress: Progress
 
 async function fromTexts(given: string | readonly string[], model: Model, { columns, progress }: CalibrateOptions): Promise<Calibration> {
   const tokenizer = await tokenizerOf(model)
-  if (!tokenizer) throw badInput('the model has no tokenizer.json, which calibration from text needs', { hint: "Copy it from the model's source." })
+  if (!tokenizer)
+    throw badInput('the model has no tokenizer.json, which calibration from text needs', { hint: "Copy it from the model's source." })
   const file = typeof given === 'string' ? await openFile(given) : new MemorySource(new TextEncoder().encode(given.join('\n')), 'texts.txt')
   return calibrationFromFile(file, tokenizer, graphOf(model), progress, { ...calibrationDefaults, columns })
 }
@@ -71,13 +72,15 @@ async function fromItself(model: Model, { seed, progress, signal }: CalibrateOpt
 
 function graphOf({ graphs }: Model): Graph {
   const [graph, ...more] = graphs.values()
-  if (more.length) throw unsupported(`calibration of models with ${graphs.size} graphs is not there yet`, { hint: 'Use a recipe that needs none.' })
+  if (more.length)
+    throw unsupported(`calibration of models with ${graphs.size} graphs is not there yet`, { hint: 'Use a recipe that needs none.' })
   return graph
 }
 
 function vocabularyOf(graph: Graph): number {
   const size = graph.outputs.find((output) => output.name === 'logits')?.shape?.at(-1)
-  if (typeof size !== 'number') throw unsupported('the model predicts no tokens, so it cannot write calibration text', { hint: 'Pass --calibrate FILE.' })
+  if (typeof size !== 'number')
+    throw unsupported('the model predicts no tokens, so it cannot write calibration text', { hint: 'Pass --calibrate FILE.' })
   return size
 }
 

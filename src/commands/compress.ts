@@ -4,6 +4,7 @@ import type { Model } from '../ir/model.js'
 import type { Pipeline } from '../pipelines/index.js'
 import { runRecipe } from '../recipes/run.js'
 import { CachedSteps } from '../recipes/store.js'
+import { type MeasuredFigure, writeReport } from '../report/index.js'
 import { type Figure, type Figures, writeTransformersJs } from '../targets/index.js'
 import { buildOf } from './build.js'
 import { calibrateFor } from './calibrate.js'
@@ -11,7 +12,7 @@ import { type CommandOptions, WarningKeeper } from './context.js'
 import { type ConvertResult, detailsOf, fp32Figure, placeOptions } from './convert.js'
 import { evaluateOn } from './evaluate.js'
 import { runModel } from './load.js'
-import { measureRates, type Rate } from './measure.js'
+import { measureRates } from './measure.js'
 import { parametersOfModel } from './parameters.js'
 import { checkArchitecture, chooseRecipe } from './recipe.js'
 import { hashOf, nameOf, openSource } from './source.js'
@@ -37,12 +38,11 @@ export interface CompressOptions extends CommandOptions {
   /** language-model: tokens of the text that are scored, and of a window. */
   readonly tokens?: number
   readonly window?: number
+  /** Folder for report.json and report.html, which hold times too and so differ from run to run. */
+  readonly report?: string
   /** Neither take over finished steps of earlier runs nor keep any. */
   readonly fresh?: boolean
 }
-
-/** A figure with the speed measured beside the other's. */
-export type MeasuredFigure = Figure & { readonly rate?: Rate }
 
 export interface CompressResult extends ConvertResult {
   readonly recipe: string
@@ -67,6 +67,7 @@ export async function compress(source: string, out: string, options: CompressOpt
   const { force = false, seed = 0, columns, signal } = options
   const progress = new WarningKeeper(options.progress)
   await checkWritable(out, { force })
+  if (options.report) await checkWritable(options.report, { force })
   const asked = await chooseRecipe(options.recipe ?? 'int8', options.set ?? [])
   const taskFile = options.evaluate ? await openTaskFile(options.evaluate, columns, progress) : null
   const { model, source: found } = await openSource(source, progress)
@@ -81,21 +82,21 @@ export async function compress(source: string, out: string, options: CompressOpt
   const steps = await runRecipe(model, recipe, { open: openGraph, calibration, seed, progress, signal, store })
   const figures = await measure(original, model, bytes, taskFile, nameOf(source), { ...options, progress })
   const stage = progress.stage('writing and reading back')
+  const provenance = {
+    ...details,
+    recipe: { name: recipe.name, summary: recipe.summary, text: recipe.text, changes },
+    calibration: calibration && { origin: nameOf(calibration.origin), samples: calibration.samples, hash: calibration.hash },
+    seed,
+  }
   const written = await writeFolder(out, placeOptions(found, force), (folder) =>
     writeTransformersJs(model, folder, {
       dtype: recipe.dtype,
       keepFp32: options.keepFp32 ? original : undefined,
       signal,
-      details: {
-        ...details,
-        recipe: { name: recipe.name, summary: recipe.summary, text: recipe.text, changes },
-        calibration: calibration && { origin: nameOf(calibration.origin), samples: calibration.samples, hash: calibration.hash },
-        seed,
-        figures: repeatable(figures),
-      },
+      details: { ...provenance, figures: repeatable(figures) },
     }),
   ).finally(() => stage.end())
-  return {
+  const result: CompressResult = {
     recipe: recipe.name,
     files: written.files,
     model: { type: model.type, parameters },
@@ -104,6 +105,9 @@ export async function compress(source: string, out: string, options: CompressOpt
     after: { bytes: written.bytes, ...figures.after },
     warnings: progress.warnings,
   }
+  if (options.report)
+    await writeFolder(options.report, { force }, (folder) => writeReport(folder, { ...result, dtype: recipe.dtype, origin: provenance }))
+  return result
 }
 
 type Measures = Omit<Figures, 'before' | 'after'> & {

@@ -63,7 +63,11 @@ export function placeOptions({ path }: Source, force: boolean): { force: boolean
 }
 
 /** What a plain conversion says about its origin; `compress` adds to it. */
-export async function detailsOf(text: string, source: Source, signal?: AbortSignal): Promise<Omit<Provenance, 'figures'> & { source: { files: readonly HashedFile[] } }> {
+export async function detailsOf(
+  text: string,
+  source: Source,
+  signal?: AbortSignal,
+): Promise<Omit<Provenance, 'figures'> & { source: { files: readonly HashedFile[] } }> {
   const files = await hashFiles(source, signal)
   return { source: { name: nameOf(text), files }, recipe: null, calibration: null, seed: 0, versions: await versions() }
 }

@@ -1,9 +1,10 @@
 import { openFile } from '#platform'
 import type { Pipeline } from '../pipelines/index.js'
+import type { Rate } from '../report/index.js'
 import { agreement, type Evaluation, type EvaluateOptions as TaskOptions } from '../tasks/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
 import { type LoadedModel, type LoadOptions, loadModel } from './load.js'
-import { measureRates, type Rate } from './measure.js'
+import { measureRates } from './measure.js'
 import { openTaskFile, type TaskFile } from './task-file.js'
 
 export interface EvaluateOptions extends LoadOptions {

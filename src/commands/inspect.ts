@@ -25,7 +25,12 @@ export interface InspectedBlock {
   readonly norms: readonly string[]
   /** By role: `q`, `k`, `v` or `qkv`, `o`, `up`, `gate`, `down` ... */
   readonly linears: Readonly<Record<string, InspectedLinear>>
-  readonly mixer: { readonly kind: string; readonly heads: number | null; readonly kvHeads: number | null; readonly headSize: number | null }
+  readonly mixer: {
+    readonly kind: string
+    readonly heads: number | null
+    readonly kvHeads: number | null
+    readonly headSize: number | null
+  }
 }
 
 export interface InspectedGraph {

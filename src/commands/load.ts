@@ -1,5 +1,5 @@
-import { joinPath } from '#platform'
 import { runtime as usualRuntime } from '#engine'
+import { joinPath } from '#platform'
 import { readAll } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'

@@ -2,6 +2,7 @@ import { throwIfAborted } from '../base/errors.js'
 import type { Progress } from '../base/progress.js'
 import type { TextSample } from '../data/index.js'
 import { type Pipeline, runBatches } from '../pipelines/index.js'
+import type { Rate } from '../report/index.js'
 import { tokenWindows, windowLogits } from '../tasks/index.js'
 
 /** Times that each model is measured, in turn with the others. */
@@ -10,14 +11,8 @@ const rounds = 5
 const textsPerRound = 64
 const tokensPerRound = 128
 
-/** How fast a model is: texts, or tokens for those that predict text, per second, tokenization included. */
-export interface Rate {
-  readonly value: number
-  readonly unit: 'texts/s' | 'tokens/s'
-}
-
 /**
- * The speed of models on the same samples. They take turns and the median counts, so that the ratios hold even where the machine is shared.
+ * The speed of models on the same samples: texts, or tokens for models that predict text, per second, tokenization included. They take turns and the median counts, so that the ratios hold even where the machine is shared.
  */
 export async function measureRates(
   pipelines: readonly Pipeline[],
@@ -50,7 +45,10 @@ interface Workload {
 
 function workloadOf(pipeline: Pipeline, samples: readonly TextSample[], signal?: AbortSignal): Workload {
   if (pipeline.kind === 'generate') {
-    const [window] = tokenWindows(pipeline, samples, { tokens: tokensPerRound, window: Math.min(tokensPerRound, pipeline.tokenizer.maxLength) })
+    const [window] = tokenWindows(pipeline, samples, {
+      tokens: tokensPerRound,
+      window: Math.min(tokensPerRound, pipeline.tokenizer.maxLength),
+    })
     return { units: window.length, unit: 'tokens/s', run: async () => (await windowLogits(pipeline, window, signal)).dispose() }
   }
   const texts = samples.flatMap((sample) => sample.texts).slice(0, textsPerRound)

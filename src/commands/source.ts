@@ -20,7 +20,8 @@ export async function openSource(text: string, progress: WarningKeeper): Promise
     const imported = await importModel(text)
     for (const warning of imported.warnings) progress.warn(warning)
     leaveOutVariants(imported.model, progress)
-    if ([...imported.model.graphs.values()].some(isQuantized)) progress.warn('the source is quantized already, and what that cost stays lost')
+    if ([...imported.model.graphs.values()].some(isQuantized))
+      progress.warn('the source is quantized already, and what that cost stays lost')
     return imported
   } finally {
     stage.end()
@@ -57,7 +58,8 @@ export async function hashFiles({ kind, folder, graphs }: Source, signal?: Abort
   const present = await folder.list()
   const travelling = new Set(travellingFiles(present))
   const belongs = (path: string) =>
-    travelling.has(path) || (kind === 'checkpoint' ? /^[^/]+\.safetensors(\.index\.json)?$/.test(path) : graphs.some((graph) => isPartOf(path, graph)))
+    travelling.has(path) ||
+    (kind === 'checkpoint' ? /^[^/]+\.safetensors(\.index\.json)?$/.test(path) : graphs.some((graph) => isPartOf(path, graph)))
   const files: HashedFile[] = []
   for (const path of present.filter(belongs)) {
     throwIfAborted(signal)

@@ -1,7 +1,7 @@
 /**
  * Symbolic dimensions. A dimension is a number, or a text: a symbol (`batch_size`) or a sum of products of symbols
  * (`past_sequence_length + sequence_length`, `2*n`) in one normal form, so that equal dimensions are equal texts.
- * What is not a polynomial (a division with rest) becomes a symbol of its own: `(n)//2`.
+ * What is not a polynomial (a division with rest) becomes a symbol of its own: `(n)//(2)`.
  */
 export type Dim = number | string
 
@@ -133,13 +133,19 @@ export function evaluateDim(dim: Dim, symbols: ReadonlyMap<string, number>): num
   for (const [monomial, coefficient] of parse(dim)) {
     let product = coefficient
     for (const factor of factorsOf(monomial)) {
-      const known = symbols.get(factor)
+      const known = symbols.get(factor) ?? evaluateQuotient(factor, symbols)
       if (known === undefined) return undefined
       product *= known
     }
     sum += product
   }
   return sum
+}
+
+/** The value of a factor `(a)//(b)`. */
+function evaluateQuotient(factor: string, symbols: ReadonlyMap<string, number>): number | undefined {
+  const [above, below] = splitOutside(factor, '//').map((part) => evaluateDim(part.slice(1, -1), symbols))
+  return above === undefined || !below ? undefined : Math.floor(above / below)
 }
 
 /** The shape that NumPy's broadcasting gives; a symbol against another symbol keeps the first. Undefined where the shapes clash. */

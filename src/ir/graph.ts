@@ -66,23 +66,25 @@ export class Graph {
     return this.#last
   }
 
-  /** The nodes in order. The node at hand may be removed, and nodes may be added anywhere, while walking. */
+  /** The nodes in order. Nodes may be removed, the node at hand included, and added anywhere while walking. */
   *nodes(): Generator<Node> {
     let node = this.#first
     while (node) {
-      const next = node._next
       yield node
-      // A node that was replaced while it was visited points nowhere; its old successor is still right unless it went too.
-      node = node._graph === this ? node._next : next?._graph === this ? next : null
+      // What was removed still points to what came after it then.
+      let next: Node | null = node._next
+      while (next && next._graph !== this) next = next._next
+      node = next
     }
   }
 
   *nodesBackwards(): Generator<Node> {
     let node = this.#last
     while (node) {
-      const previous = node._previous
       yield node
-      node = node._graph === this ? node._previous : previous?._graph === this ? previous : null
+      let previous: Node | null = node._previous
+      while (previous && previous._graph !== this) previous = previous._previous
+      node = previous
     }
   }
 
@@ -180,6 +182,8 @@ export class Graph {
    */
   replaceAllUses(from: Value, to: Value): void {
     if (from === to) return
+    to.dtype ??= from.dtype
+    to.shape ??= from.shape
     for (const { node, index } of [...from.uses]) node.setInput(index, to)
     if (!this.outputs.includes(from)) return
     const renames = to.producer?.graph === this && !this.outputs.includes(to)

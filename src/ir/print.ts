@@ -7,6 +7,9 @@ import type { Tensor } from './tensor.js'
 /** How many elements of a constant are shown. */
 const shown = 6
 
+/** Constants up to this size are shown: axes, shapes, scalars. What is larger may lie on disk or not, and prints alike. */
+const small = 64
+
 /**
  * A graph as text, for reading and for comparing: inputs, constants in order of use, nodes in order, outputs.
  *
@@ -41,8 +44,7 @@ export function printNode(node: Node, indent = ''): string {
     .sort()
     .map((name) => `${name}=${printAttribute(node.attributes[name], indent)}`)
     .join(', ')
-  const notes = [...node.notes].map(([key, text]) => `  # ${key}: ${text}`).join('')
-  return `${indent}${outputs} = ${node.type}(${inputs}${attributes ? `; ${attributes}` : ''})${notes}`
+  return `${indent}${outputs} = ${node.type}(${inputs}${attributes ? `; ${attributes}` : ''})`
 }
 
 function printTyped(value: Value): string {
@@ -54,8 +56,9 @@ function printConstant(value: Value): string {
 }
 
 function printTensor(tensor: Tensor): string {
-  if (!tensor.elements) return '<stored>'
-  const parts = printElements(tensor.elements, isFloat(tensor.dtype))
+  const float = isFloat(tensor.dtype)
+  if (!tensor.elements || tensor.size > (float ? 1 : small)) return '<data>'
+  const parts = printElements(tensor.elements, float)
   return tensor.shape.length ? `{${parts}}` : parts
 }
 

@@ -21,6 +21,8 @@ export type FusedOperator =
   | 'MatMulIntegerToFloat'
   | 'MatMulNBits'
   | 'MultiHeadAttention'
+  | 'FastGelu'
+  | 'QAttention'
   | 'QuickGelu'
   | 'RotaryEmbedding'
 
@@ -31,6 +33,8 @@ const everywhere: readonly FusedOperator[] = [
   'MatMulIntegerToFloat',
   'MatMulNBits',
   'MultiHeadAttention',
+  'FastGelu',
+  'QAttention',
   'QuickGelu',
   'RotaryEmbedding',
 ]

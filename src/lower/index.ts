@@ -47,7 +47,22 @@ export function lower(graph: Graph, target: TargetName, options: LowerOptions = 
   if (needed.opset > record.opset)
     throw unsupported(`${needed.reason} needs opset ${needed.opset} and ${record.name} runs up to ${record.opset}`)
   lowered.opsets.set('', needed.opset)
+  forgetShapes(lowered)
   return lowered
+}
+
+/**
+ * Takes away what is known of values between inputs and outputs. Runtimes infer it again; ONNX Runtime infers less, and
+ * then leaves additions and norms alone that it would fuse to a slower operator (SkipLayerNormalization).
+ */
+function forgetShapes(graph: Graph): void {
+  const kept = new Set([...graph.inputs, ...graph.outputs])
+  for (const node of graph.allNodes())
+    for (const output of node.outputs)
+      if (!kept.has(output)) {
+        output.dtype = null
+        output.shape = null
+      }
 }
 
 /** The lowest opset, 21 at least, that all operators and dtypes of a graph allow. */

@@ -7,6 +7,7 @@ import { foldConstants } from './rewrite/fold-constants.js'
 import { fuseQkv } from './rewrite/fuse-qkv.js'
 import { gammaMigration } from './rewrite/gamma-migration.js'
 import { removeUnused } from './rewrite/remove-unused.js'
+import { tanhGelu } from './rewrite/tanh-gelu.js'
 
 export { definePass, type Pass, type PassContext, type PassResult, type Refusal } from './pass.js'
 
@@ -16,6 +17,7 @@ export const passes: readonly Pass[] = [
   foldConstants,
   fuseQkv,
   gammaMigration,
+  tanhGelu,
   float16,
   dynamicInt8,
   staticInt8,

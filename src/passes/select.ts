@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { badInput, didYouMean } from '../base/errors.js'
+import { badInput, nearest } from '../base/errors.js'
 
 /** Options by which every pass over layers chooses them: globs over names in the checkpoint (`*` within a part, `**` across parts). */
 export const selection = {
@@ -21,8 +21,13 @@ export function selector({ include, exclude }: Selection): (name: string) => boo
 /** @throws TinsmithError `bad-input` for a glob that matches no name at all: a typing error more often than not */
 export function checkSelection({ include, exclude }: Selection, names: readonly string[]): void {
   for (const glob of [...include, ...exclude])
-    if (!names.some((name) => globPattern(glob).test(name)))
-      throw badInput(`no layer is named ${glob}`, { where: 'recipe', hint: didYouMean(glob, names.slice(0, 8)) })
+    if (names.length && !names.some((name) => globPattern(glob).test(name)))
+      throw badInput(`no layer is named ${glob}`, { where: 'recipe', hint: hintFor(glob, names) })
+}
+
+function hintFor(glob: string, names: readonly string[]): string {
+  const guess = nearest(glob, names)
+  return guess ? `Did you mean "${guess}"?` : `Layers are named like ${names.slice(0, 4).join(', ')}.`
 }
 
 /** `*` matches within one dotted part, `**` across parts, `?` one character. */

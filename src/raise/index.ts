@@ -6,10 +6,11 @@ import { inferShapes } from '../ops/infer.js'
 import { upgradeGraph } from '../ops/upgrade.js'
 import type { RaiseRule } from './rule.js'
 import { attentionRules } from './rules/attention.js'
+import { blockRules } from './rules/blocks.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { quantizedRules } from './rules/quantized.js'
 
-const rules: readonly RaiseRule[] = [...elementwiseRules, ...quantizedRules, ...attentionRules]
+const rules: readonly RaiseRule[] = [...elementwiseRules, ...blockRules, ...quantizedRules, ...attentionRules]
 
 /**
  * Brings a graph, in place, to the canonical form: the standard's newest opset, its high-level operators, the quantized
@@ -22,7 +23,7 @@ export function raise(graph: Graph): Map<string, number> {
   removeOperatorNames(graph)
   upgradeGraph(graph)
   inferShapes(graph)
-  const counts = applyRules(graph, rules, { masks: new Map(), dequantized: new Map() })
+  const counts = applyRules(graph, rules, { masks: new Map(), dequantized: new Map(), unpacked: new Map() })
   tidy(graph)
   return counts
 }

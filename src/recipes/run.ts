@@ -73,10 +73,7 @@ async function resume(model: Model, recipe: Recipe, { store, progress }: RunCont
   return 0
 }
 
-/** Passes for which finding nothing is no failure: they tidy up. */
-const mayFindNothing = new Set(['remove-unused', 'fold-constants'])
-
-async function runStep(model: Model, { pass, options }: RecipeStep, context: RunContext): Promise<StepReport> {
+async function runStep(model: Model, { pass, options, optional }: RecipeStep, context: RunContext): Promise<StepReport> {
   const start = performance.now()
   context.signal?.throwIfAborted()
   if (pass.needs.calibration && !context.calibration)
@@ -86,7 +83,7 @@ async function runStep(model: Model, { pass, options }: RecipeStep, context: Run
   const before = pass.exact ? [...model.graphs].map(([name, graph]) => [name, graph.clone()] as const) : []
   const passContext: PassContext = { ...context, random: new Random(context.seed, pass.name) }
   const { changed, refused = [], details } = await pass.run(model, options, passContext)
-  if (!changed && !mayFindNothing.has(pass.name)) {
+  if (!changed && !optional) {
     const [why] = refused
     throw new TinsmithError('failed', `${pass.name} found nothing to change${why ? `: ${why.what}: ${why.why}` : ''}`, {
       hint: 'Take it out of the recipe, or widen its selection.',
@@ -126,13 +123,14 @@ async function largestDifference(before: readonly (readonly [string, Graph])[], 
   return worst
 }
 
-/** max|difference| / max|expected|. */
+/** max|difference| / max|expected|; infinite where there is a NaN. */
 export function relativeDifference(expected: ArrayLike<number>, got: ArrayLike<number>): number {
   let [most, difference] = [0, 0]
   for (let i = 0; i < expected.length; i++) {
     most = Math.max(most, Math.abs(expected[i]))
     const d = Math.abs(expected[i] - got[i])
-    if (!(d <= difference)) difference = d
+    if (Number.isNaN(d)) return Number.POSITIVE_INFINITY
+    difference = Math.max(difference, d)
   }
   return most ? difference / most : difference
 }

@@ -27,6 +27,7 @@ const schema = z.strictObject({
     .describe('which file of the target it writes'),
   architectures: z.array(z.string()).optional().describe('model types that it is made for; default all'),
   withoutCalibration: z.string().optional().describe('preset to use instead when an encoder comes without calibration data'),
+  optional: z.array(z.string()).default([]).describe('passes that may find nothing to change'),
   passes: z.array(entry).min(1).describe('names of passes, in order; with options as `name: {option: value}`'),
 })
 
@@ -34,6 +35,8 @@ const schema = z.strictObject({
 export interface RecipeStep {
   readonly pass: Pass
   readonly options: unknown
+  /** Finding nothing to change is no failure. */
+  readonly optional: boolean
 }
 
 /** Passes in order, with options. */
@@ -74,7 +77,10 @@ export function parseRecipe(text: string, where: string, changes: readonly strin
   if (!parsed.success) throw schemaError(parsed.error, where, lineOf, Object.keys(schema.shape), [])
   const { passes: entries, ...rest } = parsed.data
   const overrides = changes.map(parseChange)
-  const steps = entries.map((item, i) => stepOf(item, where, ['passes', i], lineOf, overrides))
+  const steps = entries.map((item, i) => stepOf(item, where, ['passes', i], lineOf, overrides, rest.optional))
+  for (const name of rest.optional)
+    if (!steps.some((step) => step.pass.name === name))
+      throw badInput(`line ${lineOf(['optional'])}: "${name}" is optional and no pass of the recipe`, { where })
   for (const { path, used } of overrides)
     if (!used)
       throw usage(`--set ${path} fits no pass of the recipe`, {
@@ -123,7 +129,7 @@ function stepOf(
     }
   const parsed = pass.options.safeParse(options)
   if (!parsed.success) throw schemaError(parsed.error, where, lineOf, optionNames(pass), [...path, name])
-  return { pass, options: parsed.data }
+  return { pass, options: parsed.data, optional: optional.includes(name) }
 }
 
 /** Names of the options of a pass. */
@@ -148,7 +154,7 @@ function parseChange(text: string): Override {
 
 /** The first problem of a schema as one sentence with its line. */
 function schemaError(error: z.ZodError, where: string, lineOf: LineOf, known: readonly string[], base: readonly PropertyKey[]) {
-  const issue = error.issues[0]
+  const issue = error.issues.find(({ code }) => code === 'unrecognized_keys') ?? error.issues[0]
   const path = [...base, ...issue.path]
   if (issue.code === 'unrecognized_keys') {
     const [key] = issue.keys

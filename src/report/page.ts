@@ -64,7 +64,7 @@ function pairs({ before, after, task }: Report): Pair[] {
   }
   const [metric] = Object.keys(after.metrics).filter((name) => name in before.metrics)
   const result: Pair[] = [size]
-  if (metric) result.push(metricPair(task ? `${task.name}: ${metric}` : metric, before.metrics[metric], after.metrics[metric]))
+  if (metric) result.push(metricPair(task ? `${task}: ${metric}` : metric, before.metrics[metric], after.metrics[metric]))
   if (before.rate && after.rate) result.push(speedPair(before.rate, after.rate))
   return result
 }
@@ -85,26 +85,27 @@ function ratio(times: number, more: string, less: string): string {
   return times > 1 ? `${plainNumber(times, 3)} times ${more}` : `${plainNumber(1 / times, 3)} times ${less}`
 }
 
-function quality({ before, after, baseline, task }: Report): Html | null {
+function quality({ before, after, baseline = {}, task, samples }: Report): Html | null {
   const names = [...new Set([...Object.keys(before.metrics), ...Object.keys(after.metrics)])]
   if (!names.length) return null
+  const withBaseline = names.some((name) => baseline[name] !== undefined)
   const number = (value: number | undefined) => (value === undefined ? '' : metricText(value))
   const change = (name: string) => {
     const [old, now] = [before.metrics[name], after.metrics[name]]
     return old === undefined || now === undefined ? '' : changeText(old, now)
   }
-  const columns = ['before', 'after', 'change', ...(baseline ? ['without a model'] : [])].map((title) => ({ title, number: true }))
+  const columns = ['before', 'after', 'change', ...(withBaseline ? ['without a model'] : [])].map((title) => ({ title, number: true }))
   const rows = names.map((name) => [
     lowerIsBetter.has(name) ? html`${name} <span class="quiet">(lower is better)</span>` : name,
     number(before.metrics[name]),
     number(after.metrics[name]),
     change(name),
-    ...(baseline ? [number(baseline[name])] : []),
+    ...(withBaseline ? [number(baseline[name])] : []),
   ])
   return html`
 <section>
 <h2>Quality</h2>
-${task && html`<p class="quiet">Task ${task.name}, ${countText(task.samples)} samples of ${task.file}.</p>`}
+${task && html`<p class="quiet">Task ${task}${samples && `, ${countText(samples)} samples`}.</p>`}
 ${table('Metrics before and after', [{ title: 'metric' }, ...columns], rows)}
 </section>`
 }

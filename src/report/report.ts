@@ -24,8 +24,9 @@ export interface Report {
   /** The fp32 form. */
   readonly before: MeasuredFigure
   readonly after: MeasuredFigure
-  /** The task that the metrics belong to. */
-  readonly task?: { readonly name: string; readonly file: string; readonly samples: number }
+  /** The task that the metrics belong to, and how many samples were scored. */
+  readonly task?: string
+  readonly samples?: number
   /** The metrics without any model (the majority class). */
   readonly baseline?: Readonly<Record<string, number>>
   readonly warnings: readonly string[]

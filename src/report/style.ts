@@ -47,6 +47,11 @@ details .scroll { margin-top: .5rem; }
 .warnings { margin: 1.75rem 0 0; padding: .8rem 1.1rem; background: var(--warn-paper); color: var(--warn); border-radius: .6rem; }
 .warnings h2 { margin: 0; font-size: 1rem; }
 .warnings ul { margin: .3rem 0 0; padding-left: 1.2rem; }
-@media (max-width: 34rem) { table { font-size: .85rem; } th, td { padding: .45rem .5rem; } }
+@media (max-width: 34rem) {
+  table { font-size: .82rem; }
+  th, td { padding: .45rem .4rem; }
+  tbody th, tbody th code { white-space: normal; overflow-wrap: anywhere; }
+  tbody th { min-width: 6.5rem; }
+}
 @media print { body { background: #fff; } .tile, .scroll, pre { break-inside: avoid; } }
 `)

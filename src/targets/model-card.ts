@@ -7,7 +7,13 @@ import type { Provenance } from './provenance.js'
 export function modelCard(model: Model, dtype: DTypeWord, provenance: Provenance): string {
   const { source, recipe, figures } = provenance
   const name = source.name.split('/').at(-1)!
-  const head = ['library_name: transformers.js', ...(isHubId(source.name) ? [`base_model: ${source.name}`] : []), 'tags:', '- onnx', '- tinsmith']
+  const head = [
+    'library_name: transformers.js',
+    ...(isHubId(source.name) ? [`base_model: ${source.name}`] : []),
+    'tags:',
+    '- onnx',
+    '- tinsmith',
+  ]
   const made = recipe ? `compressed with the recipe **${recipe.name}**${recipe.summary ? ` (${recipe.summary})` : ''}` : 'converted to ONNX'
   return [
     '---',

@@ -90,7 +90,10 @@ function compareTexts(meant: Graph, read: Graph, path: string, form: 'written' |
 function linesOf(graph: Graph): string[] {
   const [, ...body] = printGraph(graph).split('\n')
   const head = graph.inputs.map((input) => `${input.name}: ${input.dtype}[${input.shape?.join(', ')}]`).join(', ')
-  return [head, ...body.map((line) => line.replace(/^(\s*const .*?\]?) = .*$/, '$1').replace(/(\w+\[[^\]]*\])(?:<stored>|\{[^}]*\})/g, '$1'))]
+  return [
+    head,
+    ...body.map((line) => line.replace(/^(\s*const .*?\]?) = .*$/, '$1').replace(/(\w+\[[^\]]*\])(?:<stored>|\{[^}]*\})/g, '$1')),
+  ]
 }
 
 function shorten(line: string | undefined): string {
@@ -99,20 +102,15 @@ function shorten(line: string | undefined): string {
 }
 
 async function compareRuns(meant: Graph, path: string, folder: Folder, { seed = 0, signal }: ReadBackOptions): Promise<void> {
-  const written = await loadFile(folder, path)
+  const sessions = [await openGraph(meant), await loadFile(folder, path)] as const
   try {
-    const expected = await openGraph(meant)
-    try {
-      for (const past of meant.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]) {
-        const feeds = probe(meant, new Random(seed, `probe ${past}`), past)
-        const [want, got] = [await expected.run(feeds, { signal }), await written.run(feeds, { signal })]
-        for (const name of Object.keys(want)) compareOutput(want[name], got[name], name, path)
-      }
-    } finally {
-      await expected.dispose()
+    for (const past of meant.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]) {
+      const feeds = probe(meant, new Random(seed, `probe ${past}`), past)
+      const [want, got] = await Promise.all(sessions.map((session) => session.run(feeds, { signal })))
+      for (const name of Object.keys(want)) compareOutput(want[name], got[name], name, path)
     }
   } finally {
-    await written.dispose()
+    for (const session of sessions) await session.dispose()
   }
 }
 

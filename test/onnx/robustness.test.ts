@@ -143,7 +143,7 @@ describe('a chain of 100,000 nodes', () => {
     for (let i = 0; i < count / 2; i++) node = node.next!
     const edits = 50_000
     for (let i = 0; i < edits; i++) {
-      const relu = graph.add('Relu', [node.output], { after: node })
+      const relu = graph.add('Relu', [node.output], { after: node, outputs: [`edit${i}`] })
       relu.next!.setInput(0, relu.output)
       const next = relu.next!
       graph.replace(relu, node.output)

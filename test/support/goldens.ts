@@ -64,7 +64,7 @@ export function completed(graph: Graph, given: Feeds): Feeds {
   )
 }
 
-/** The largest difference; rows [batch, length, ...] whose own token is padding are left out. NaN where there is one. */
+/** The largest difference, infinite where there is a NaN; rows [batch, length, ...] whose own token is padding are left out. */
 export function worst(got: NDArray, expected: NDArray, mask?: NDArray): number {
   if (got.shape.join() !== expected.shape.join()) throw new Error(`shape [${got.shape}] instead of [${expected.shape}]`)
   const rows = mask && expected.shape.length >= 3 && mask.shape[1] === expected.shape[1] ? numbersOf(mask) : null
@@ -74,7 +74,7 @@ export function worst(got: NDArray, expected: NDArray, mask?: NDArray): number {
   for (let i = 0; i < b.length; i++) {
     if (rows && rows[Math.floor(i / width)] === 0) continue
     const error = Math.abs(a[i] - b[i])
-    if (!(error <= most)) most = error
+    most = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(most, error)
   }
   return most
 }

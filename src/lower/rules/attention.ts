@@ -13,14 +13,15 @@ export const maskedScore = -3.4028234663852886e38
 /** The same in 16 bits. */
 export const maskedHalfScore = -65504
 
-const plain = (node: Node) =>
+/** Neither causal nor capped, on [batch, tokens, channels], with nothing but the result wanted. */
+export const isPlain = (node: Node) =>
   !node.int('is_causal', 0) &&
   !node.float('softcap', 0) &&
   !node.int('qk_matmul_output_mode', 0) &&
   node.inputs.slice(0, 3).every((input) => input?.shape?.length === 3)
 
 /** The 0/1 padding mask [batch, keys] that a mask [batch, 1, 1, keys] was made of. */
-function paddingOf(mask: Value | null): Value | null {
+export function paddingOf(mask: Value | null): Value | null {
   const cast = producedBy(producedBy(mask, 'Unsqueeze')?.input(0) ?? null, 'Cast')
   return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1
     ? cast.input(0)
@@ -34,7 +35,7 @@ const multiHead: LowerRule = {
   rewrite(node, graph, { target }) {
     const heads = node.int('q_num_heads')
     const padding = paddingOf(node.input(3))
-    if (!target.fused.has('MultiHeadAttention') || !plain(node) || heads !== node.int('kv_num_heads') || node.input(4) || node.input(5))
+    if (!target.fused.has('MultiHeadAttention') || !isPlain(node) || heads !== node.int('kv_num_heads') || node.input(4) || node.input(5))
       return false
     if (node.input(3) && !padding) return false
     const net = new Net(graph, undefined, node.name)
@@ -54,7 +55,8 @@ const groupQuery: LowerRule = {
   at: ['Attention'],
   rewrite(node, graph, { target, memo }) {
     const [query, key, value, mask, pastKey, pastValue] = node.inputs
-    if (!target.fused.has('GroupQueryAttention') || !plain(node) || !mask || !pastKey || !pastValue || mask.dtype !== 'bool') return false
+    if (!target.fused.has('GroupQueryAttention') || !isPlain(node) || !mask || !pastKey || !pastValue || mask.dtype !== 'bool') return false
+    if (!hasKernelHeadSize(pastKey)) return false
     const net = new Net(graph, undefined, node.name)
     const { bias, total, lengths } = maskInputs(mask, query!, graph, memo)
     const scale = node.float('scale')
@@ -72,6 +74,12 @@ const groupQuery: LowerRule = {
     graph.remove(node)
     return true
   },
+}
+
+/** The kernel takes heads of multiples of 8. */
+function hasKernelHeadSize({ shape }: Value): boolean {
+  const size = shape?.at(-1)
+  return typeof size === 'number' && size % 8 === 0
 }
 
 /** What GroupQueryAttention wants instead of a mask [batch, 1, queries, keys], in the query's dtype; made once for each mask. */

@@ -12,7 +12,10 @@ import { biasOf, replaceProduct } from './products.js'
 /** The accuracy level of MatMulNBits that quantizes activations to 8 bits per block: the only fast one for 8 bits. */
 const integerActivations = 4
 
-/** A weight of block codes behind a product: [in, out] as it is, or [out, in] behind a Transpose. */
+/**
+ * A weight of block codes behind a product: [in, out] as it is, or [out, in] behind a Transpose. Of tables that are looked
+ * up too, only those whose rows {@link blockEmbedding} can fetch from the same memory.
+ */
 interface BlockWeight {
   readonly codes: Value
   readonly scale: Value
@@ -31,6 +34,7 @@ export function blockWeight(matrix: Value | null): BlockWeight | null {
   const [codes, scale, zeroPoint] = node?.inputs ?? []
   const bits = bitsOf[codes?.dtype ?? '']
   if (!node || !blockSize || !codes?.tensor || !scale?.tensor || !zeroPoint?.tensor || !bits || codes.shape?.length !== 2) return null
+  if (transpose && codes.uses.size > 1 && (bits !== 8 || (codes.shape[1] as number) % blockSize)) return null
   return node.int('axis', 1) === (transpose ? 1 : 0) ? { codes, scale, zeroPoint, bits, blockSize, transposed: transpose !== null } : null
 }
 
@@ -119,7 +123,8 @@ const blockEmbedding: LowerRule = {
       !scale ||
       !zeroPoint ||
       node.int('axis', 0) ||
-      table.int('axis', 1) !== 1
+      table.int('axis', 1) !== 1 ||
+      node.input(1)?.shape?.length !== 2
     )
       return false
     const [rows, width] = codes.shape as number[]

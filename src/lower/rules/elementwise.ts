@@ -18,6 +18,18 @@ const swish: LowerRule = {
   },
 }
 
+/** GELU by its tanh form has a faster kernel under another name. */
+const tanhGelu: LowerRule = {
+  name: 'tanh-gelu',
+  at: ['Gelu'],
+  rewrite(node, graph, { target }) {
+    if (!target.fused.has('FastGelu') || node.string('approximate', 'none') !== 'tanh') return false
+    const net = new Net(graph, undefined, node.name)
+    graph.replace(node, net.op('FastGelu', [node.input(0)], {}, { domain: 'com.microsoft', before: node }))
+    return true
+  },
+}
+
 /** RMSNorm under the name that ONNX Runtime knows in every opset. */
 const rmsNormalization: LowerRule = {
   name: 'rms-normalization',
@@ -44,4 +56,4 @@ const transposedWeight: LowerRule = {
   },
 }
 
-export const elementwiseRules: readonly LowerRule[] = [swish, rmsNormalization, transposedWeight]
+export const elementwiseRules: readonly LowerRule[] = [swish, tanhGelu, rmsNormalization, transposedWeight]

@@ -1,8 +1,10 @@
-import { int } from '../../ir/attribute.js'
+import { float, int } from '../../ir/attribute.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
+import { ArrayTensor } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
-import type { LowerRule } from '../rule.js'
+import type { LowerContext, LowerRule } from '../rule.js'
+import { isPlain, paddingOf } from './attention.js'
 import { biasOf, replaceProduct } from './products.js'
 
 /** Codes with their scale and zero point, as they stand before a DequantizeLinear. */
@@ -74,4 +76,50 @@ const integerEmbedding: LowerRule = {
   },
 }
 
-export const quantizedRules: readonly LowerRule[] = [integerLinear, integerEmbedding]
+/** The linear of query, key and value in one, behind the parts that attention reads. */
+function mergedProjection(node: Node, { observed }: LowerContext): { product: Node; bias: Value } | null {
+  const split = producedBy(node.input(0), 'Split')
+  const sizes = split?.input(1)?.tensor?.elements
+  const parts = split?.outputs ?? []
+  if (!split || !sizes || parts.length !== 3 || new Set(Array.from(sizes as ArrayLike<number | bigint>, Number)).size !== 1) return null
+  if (parts.some((part, i) => node.input(i) !== part || part.uses.size !== 1 || observed.has(part))) return null
+  const addition = producedBy(split.input(0), 'Add')
+  const product = producedBy(addition?.input(0) ?? null, 'MatMul')
+  const bias = addition?.input(1)
+  if (!addition || !product || !bias?.isConstant || addition.output.uses.size !== 1 || product.output.uses.size !== 1) return null
+  return observed.has(addition.output) || observed.has(product.output) ? null : { product, bias }
+}
+
+/** Integer projection to query, key and value, and attention on them, in one operator. */
+const integerAttention: LowerRule = {
+  name: 'integer-attention',
+  at: ['Attention'],
+  rewrite(node, graph, context) {
+    const heads = node.int('q_num_heads')
+    const padding = paddingOf(node.input(3))
+    const merged = mergedProjection(node, context)
+    if (
+      !context.target.fused.has('QAttention') ||
+      !merged ||
+      !padding ||
+      !isPlain(node) ||
+      heads !== node.int('kv_num_heads') ||
+      node.input(4)
+    )
+      return false
+    const activation = activationCodes(merged.product.input(0))
+    const weight = weightCodes(merged.product.input(1))
+    if (!activation || !weight || weight.zeroPoint || !activation.zeroPoint) return false
+    const net = new Net(graph, undefined, node.name)
+    const place = { before: node }
+    const mask = net.op('Cast', [padding], { to: int(6) }, place)
+    const zero = net.constant('int8_zero', new ArrayTensor('int8', [], new Int8Array(1)))
+    const inputs = [activation.codes, weight.codes, merged.bias, activation.scale, weight.scale, mask, activation.zeroPoint, zero]
+    const scale = node.float('scale')
+    const attributes = { num_heads: int(heads!), ...(scale === undefined ? {} : { scale: float(scale) }) }
+    graph.replace(node, net.op('QAttention', inputs, attributes, { domain: 'com.microsoft', ...place }))
+    return true
+  },
+}
+
+export const quantizedRules: readonly LowerRule[] = [integerAttention, integerLinear, integerEmbedding]

@@ -61,8 +61,12 @@ export async function quantizeConstant(
   return { codes: quantize(x, parameters, grid, layout), grid, layout, parameters }
 }
 
-/** Puts codes and a DequantizeLinear where a constant was read; the codes take the constant's name. */
+/**
+ * Puts codes and a DequantizeLinear where a constant was read; the codes take the constant's name. A constant that several
+ * layers share is replaced once, for all of them.
+ */
 export function replaceConstant(graph: Graph, value: Value, module: string, { codes, grid, layout, parameters }: QuantizedConstant): void {
+  if (graph.constants.get(value.name) !== value) return
   const name = value.name
   const shape = value.tensor!.shape
   const users = [...value.uses]

@@ -40,6 +40,7 @@ export const dynamicInt8 = definePass({
       changed += chosen.length
       if (options.embeddings) changed += await quantizeTables(graph, selectTables(anatomy, options))
     }
+    if (!changed && !refused.length) refused.push({ what: 'the model', why: 'no linear of it is selected' })
     return { changed, refused }
   },
 })

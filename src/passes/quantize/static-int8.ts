@@ -40,8 +40,8 @@ type Options = z.output<typeof options>
 
 const activationGrid = integerGrid('uint8')
 
-/** Smoothing costs a multiplication in each run, so it must take this share of the error away. */
-const worthSmoothing = 0.85
+/** By how much smoothing must lower the error, times 1 + inputs / outputs: the wider the input, the dearer its multiplication in each run. */
+const smoothingPays = 1.2
 
 /** 8-bit weights and activations with ranges fixed by calibration: nothing depends on what else is in a batch. */
 export const staticInt8 = definePass({
@@ -172,7 +172,8 @@ async function choosePlan(layers: readonly Layer[], observed: Observed, errors: 
       plans.push(await searchPlan(layers, rows, rangeOf(observed.channels, factors), factors, errors))
   }
   const [best] = plans.sort((a, b) => a.error - b.error)
-  return best && best.error < worthSmoothing * plain.error ? best : plain
+  const dearness = 1 + layers[0].linear.inputs / layers.reduce((sum, { linear }) => sum + linear.outputs, 0)
+  return best && best.error * smoothingPays * dearness < plain.error ? best : plain
 }
 
 /** The range of all channels, each times its factor. */

@@ -47,6 +47,7 @@ export const weightOnly = definePass({
       }
       stage.end()
     }
+    if (!changed && !refused.length) refused.push({ what: 'the model', why: 'no weight of it is selected' })
     return { changed, refused }
   },
 })

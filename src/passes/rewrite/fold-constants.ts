@@ -32,8 +32,8 @@ export const foldConstants = definePass({
       for (const node of graph.nodes()) {
         signal?.throwIfAborted()
         if (!foldable(node)) continue
-        const results = await evaluate(node)
-        if (results.some((array) => sizeOf(array.shape) > limit))
+        const results = isLarger(node, limit) ? null : await evaluate(node)
+        if (!results || results.some((array) => sizeOf(array.shape) > limit))
           refused.push({ what: node.output.name, why: `its result is larger than ${limit} elements` })
         else {
           fold(node, graph, results.map(ArrayTensor.of))
@@ -46,8 +46,14 @@ export const foldConstants = definePass({
   },
 })
 
+/** Whether the shapes say so before anything is computed. */
+function isLarger(node: Node, limit: number): boolean {
+  return node.outputs.some(({ shape }) => shape?.every((dim) => typeof dim === 'number') && sizeOf(shape as number[]) > limit)
+}
+
 function foldable(node: Node): boolean {
   return (
+    !isFolded(node) &&
     node.inputs.length > 0 &&
     !kept.has(node.operator) &&
     !node.subgraphs.length &&
@@ -55,6 +61,11 @@ function foldable(node: Node): boolean {
     node.outputs.every((output) => output.name) &&
     operatorOf(node) !== undefined
   )
+}
+
+/** The copy of a constant under an output's name. */
+function isFolded(node: Node): boolean {
+  return node.type === 'Identity' && node.graph?.outputs.includes(node.output) === true
 }
 
 async function evaluate(node: Node) {

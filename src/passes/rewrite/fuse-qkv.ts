@@ -29,6 +29,7 @@ export const fuseQkv = definePass({
         }
       }
     for (const graph of model.graphs.values()) graph.prune()
+    if (!changed && !refused.length) refused.push({ what: 'the model', why: 'no block with attention was found in it' })
     return { changed, refused }
   },
 })
@@ -36,9 +37,11 @@ export const fuseQkv = definePass({
 function obstacle(linears: readonly (Linear | undefined)[]): string | null {
   const present = linears.filter((linear): linear is Linear => linear !== undefined)
   if (present.length < 3) return 'query, key and value are not three linears'
+  if (new Set(present).size < 3) return 'one linear has several of the roles'
   if (present.some((linear) => linear.input !== present[0].input)) return 'query, key and value read different inputs'
   if (present.some((linear) => linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1))
     return 'a weight is quantized, transposed or shared'
+  if (present.some((linear) => linear.bias && !linear.bias.tensor)) return 'a bias is quantized or computed'
   if (new Set(present.map((linear) => linear.bias !== null)).size > 1) return 'some have a bias and some do not'
   return null
 }

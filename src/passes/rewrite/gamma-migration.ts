@@ -41,6 +41,7 @@ export const gammaMigration = definePass({
         }
       }
     }
+    if (!changed && !refused.length) refused.push({ what: 'the model', why: 'no norm was found in it' })
     return { changed, refused }
   },
 })
@@ -52,14 +53,19 @@ interface Readers {
 
 /** Who reads a norm, sorted by what the gain does to them; or why it cannot move. */
 function readersOf(graph: Graph, norm: Node): Readers | { readonly why: string } {
-  if (!norm.input(1)?.tensor) return { why: 'its gain is no constant' }
+  const gain = norm.input(1)
+  if (!gain?.tensor) return { why: 'its gain is no constant' }
+  if (gain.dtype !== 'float32') return { why: `its gain is ${gain.dtype}` }
+  if (gain.shape?.length !== 1 || gain.shape[0] !== norm.output.shape?.at(-1)) return { why: 'its gain is not one number for each channel' }
+  const bias = norm.input(2)
+  if (bias && (!bias.tensor || bias.shape?.join() !== gain.shape.join())) return { why: 'its bias is no constant of the size of its gain' }
   if (graph.outputs.includes(norm.output)) return { why: 'its output is an output of the graph' }
   const linears: Linear[] = []
   const residuals: Use[] = []
   for (const use of norm.output.uses) {
     const linear = linearAt(use.node)
     if (linear && use.index === 0) {
-      if (linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1)
+      if (linear.product.input(1) !== linear.weight || linear.weight.uses.size > 1 || linear.dtype !== 'float32')
         return { why: `the weight of ${linear.name} is quantized, transposed or shared` }
       linears.push(linear)
     } else if (isResidual(use.node)) residuals.push(use)

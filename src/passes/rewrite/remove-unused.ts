@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { badInput, didYouMean } from '../../base/errors.js'
+import type { Model } from '../../ir/model.js'
 import { definePass } from '../pass.js'
 
 /** Removes nodes and constants that no output needs, and outputs by request. */
@@ -11,6 +13,7 @@ export const removeUnused = definePass({
   exact: true,
   async run(model, { outputs }) {
     let changed = 0
+    if (outputs) checkOutputs(model, outputs)
     for (const graph of model.graphs.values()) {
       if (outputs) {
         const kept = graph.outputs.filter((output) => outputs.includes(output.name))
@@ -22,3 +25,13 @@ export const removeUnused = definePass({
     return { changed, refused: changed ? [] : [{ what: 'the model', why: 'everything in it is needed' }] }
   },
 })
+
+/** @throws TinsmithError `bad-input` for names that no graph has, and where a graph would be left without outputs */
+function checkOutputs(model: Model, outputs: readonly string[]): void {
+  const named = [...model.graphs.values()].map((graph) => graph.outputs.map((output) => output.name))
+  for (const output of outputs)
+    if (!named.flat().includes(output))
+      throw badInput(`no output is named ${output}`, { where: 'recipe', hint: didYouMean(output, named.flat()) })
+  const emptied = named.find((names) => !names.some((name) => outputs.includes(name)))
+  if (emptied) throw badInput('a graph would have no outputs left', { where: 'recipe', hint: `Keep one of ${emptied.join(', ')}.` })
+}

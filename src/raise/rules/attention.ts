@@ -25,13 +25,14 @@ const multiHead: RaiseRule = {
   },
 }
 
-function scaleOf(node: Node) {
+/** The attribute `scale`, where it is not the usual 1 / sqrt(head size). */
+export function scaleOf(node: Node) {
   const scale = node.float('scale', 0)
   return scale ? { scale: float(scale) } : undefined
 }
 
 /** The mask [batch, 1, 1, keys] of a padding [batch, keys], made before the first node that needs it. */
-function maskOf(padding: Value, node: Node, graph: Graph, { masks }: RaiseContext): Value {
+export function maskOf(padding: Value, node: Node, graph: Graph, { masks }: RaiseContext): Value {
   const known = masks.get(padding)
   if (known) return known
   const part = new Net(graph)

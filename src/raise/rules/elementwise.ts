@@ -1,4 +1,4 @@
-import { float, ints } from '../../ir/attribute.js'
+import { float, ints, string } from '../../ir/attribute.js'
 import { Net } from '../../nn/net.js'
 import type { RaiseRule } from '../rule.js'
 
@@ -19,6 +19,18 @@ const gelu: RaiseRule = {
   rewrite(node, graph) {
     const net = new Net(graph, undefined, node.name)
     graph.replace(node, net.op('Gelu', [node.input(0)], {}, { before: node }))
+    return true
+  },
+}
+
+const fastGelu: RaiseRule = {
+  name: 'fast-gelu',
+  at: ['com.microsoft.FastGelu'],
+  rewrite(node, graph) {
+    const [x, bias] = node.inputs
+    const net = new Net(graph, undefined, node.name)
+    const input = bias ? net.op('Add', [x, bias], {}, { before: node }) : x
+    graph.replace(node, net.op('Gelu', [input], { approximate: string('tanh') }, { before: node }))
     return true
   },
 }
@@ -57,4 +69,4 @@ const fusedMatMul: RaiseRule = {
   },
 }
 
-export const elementwiseRules: readonly RaiseRule[] = [quickGelu, gelu, simplifiedLayerNormalization, fusedMatMul]
+export const elementwiseRules: readonly RaiseRule[] = [quickGelu, gelu, fastGelu, simplifiedLayerNormalization, fusedMatMul]

@@ -4,6 +4,7 @@ import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { Net } from '../../nn/net.js'
 import type { RaiseContext, RaiseRule } from '../rule.js'
+import { maskOf, scaleOf } from './attention.js'
 
 /** A float activation from its codes, made once for all products that read them. */
 export function dequantize(
@@ -46,6 +47,47 @@ const integerToFloat: RaiseRule = {
   },
 }
 
+/** The projection to query, key and value and the attention of which QAttention is made. */
+const quantizedAttention: RaiseRule = {
+  name: 'quantized-attention',
+  at: ['com.microsoft.QAttention'],
+  rewrite(node, graph, context) {
+    const [codes, weight, bias, scale, weightScale, padding, zeroPoint, weightZero] = node.inputs
+    const attentionMask = producedBy(padding, 'Cast')?.input(0)
+    const heads = node.int('num_heads', 0)
+    if (
+      !codes ||
+      !weight?.isConstant ||
+      !bias ||
+      !scale ||
+      attentionMask?.shape?.length !== 2 ||
+      node.input(8) ||
+      node.int('unidirectional', 0)
+    )
+      return false
+    if (!isZero(weightZero)) return false
+    const width = bias.shape![0] as number
+    const x = dequantize(codes, scale, zeroPoint, node, graph, context)
+    const place = { before: node }
+    const projection = new Net(graph, undefined, weight.name.replace(/\.weight$/, ''))
+    const matrix = projection.op('DequantizeLinear', [weight, weightScale], weightScale!.shape?.length === 1 ? { axis: int(1) } : {}, place)
+    const merged = projection.op('Add', [projection.op('MatMul', [x, matrix], {}, place), bias], {}, place)
+    const sizes = projection.ints([width / 3, width / 3, width / 3])
+    const parts = projection.ops('Split', [merged, sizes], { ...place, attributes: { axis: int(-1) }, outputs: ['q', 'k', 'v'] })
+    const net = new Net(graph, undefined, node.name)
+    const mask = maskOf(attentionMask, node, graph, context)
+    graph.replace(
+      node,
+      net.op('Attention', [...parts, mask], { q_num_heads: int(heads), kv_num_heads: int(heads), ...scaleOf(node) }, place),
+    )
+    return true
+  },
+}
+
+function isZero(value: Value | null): boolean {
+  return !value?.tensor || (value.tensor.elements !== null && Array.from(value.tensor.elements as ArrayLike<number>).every((z) => z === 0))
+}
+
 const dynamicQuantizeMatMul: RaiseRule = {
   name: 'dynamic-quantize-matmul',
   at: ['com.microsoft.DynamicQuantizeMatMul'],
@@ -85,4 +127,4 @@ const integerEmbedding: RaiseRule = {
   },
 }
 
-export const quantizedRules: readonly RaiseRule[] = [integerToFloat, dynamicQuantizeMatMul, integerEmbedding]
+export const quantizedRules: readonly RaiseRule[] = [quantizedAttention, integerToFloat, dynamicQuantizeMatMul, integerEmbedding]

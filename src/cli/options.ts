@@ -1,0 +1,27 @@
+import { didYouMean, usage } from '../base/errors.js'
+import type { DTypeWord } from '../pipelines/index.js'
+
+/** Words for the dtype of a file. */
+export const dtypeWords: readonly DTypeWord[] = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16']
+
+/** Takes one of some words. */
+export function oneOf<Word extends string>(what: string, words: readonly Word[]): (text: string) => Word {
+  return (text) => {
+    if ((words as readonly string[]).includes(text)) return text as Word
+    throw usage(`${what} cannot be "${text}"`, { hint: didYouMean(text, words) })
+  }
+}
+
+/** Takes a whole number. */
+export function wholeNumber(what: string, least = 0): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() && Number.isSafeInteger(value) && value >= least) return value
+    throw usage(`${what} must be a whole number of ${least} or more and is "${text}"`)
+  }
+}
+
+/** Takes an option that may come several times. */
+export function several(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text]
+}

@@ -1,0 +1,92 @@
+import type { Progress, Stage } from '../base/progress.js'
+import { duration } from './words.js'
+
+interface OpenStage {
+  readonly name: string
+  readonly total: number | undefined
+  readonly start: number
+  done: number
+}
+
+const barWidth = 24
+const millisecondsBetween = 80
+/** Warnings shown where stderr is no terminal; the rest is counted. */
+const mostPlainWarnings = 3
+
+/** Stages as one line that is drawn over and over, with the time left; where stderr is no terminal, warnings alone. */
+export class ProgressBar implements Progress {
+  readonly #stream: NodeJS.WriteStream
+  readonly #stages: OpenStage[] = []
+  #warnings = 0
+  #drawn = 0
+  #visible = false
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream
+  }
+
+  stage(name: string, total?: number): Stage {
+    const stage: OpenStage = { name, total, start: performance.now(), done: 0 }
+    this.#stages.push(stage)
+    this.#draw(true)
+    return {
+      advance: (by = 1) => {
+        stage.done += by
+        this.#draw(false)
+      },
+      end: () => {
+        const at = this.#stages.indexOf(stage)
+        if (at >= 0) this.#stages.splice(at, 1)
+        this.#draw(true)
+      },
+    }
+  }
+
+  warn(message: string): void {
+    this.#warnings++
+    if (this.#stream.isTTY || this.#warnings <= mostPlainWarnings) this.#line(`warning: ${message}`)
+  }
+
+  info(message: string): void {
+    if (this.#stream.isTTY) this.#line(message)
+  }
+
+  /** Takes the line away. */
+  close(): void {
+    this.#stages.length = 0
+    this.#erase()
+    const more = this.#stream.isTTY ? 0 : this.#warnings - mostPlainWarnings
+    if (more > 0) this.#line(`warning: and ${more} more`)
+    this.#warnings = 0
+  }
+
+  #line(text: string): void {
+    this.#erase()
+    this.#stream.write(`${text}\n`)
+    this.#draw(true)
+  }
+
+  #draw(now: boolean): void {
+    if (!this.#stream.isTTY || (!now && performance.now() - this.#drawn < millisecondsBetween)) return
+    this.#drawn = performance.now()
+    const stage = this.#stages.at(-1)
+    this.#erase()
+    if (!stage) return
+    this.#stream.write(describe(stage).slice(0, (this.#stream.columns || 80) - 1))
+    this.#visible = true
+  }
+
+  #erase(): void {
+    if (this.#visible) this.#stream.write('\r\x1b[K')
+    this.#visible = false
+  }
+}
+
+function describe({ name, total, done, start }: OpenStage): string {
+  if (!total) return `${name} ...`
+  const share = Math.min(1, done / total)
+  const filled = Math.round(share * barWidth)
+  const elapsed = (performance.now() - start) / 1e3
+  const left = share > 0.02 ? `, ${duration((elapsed / share) * (1 - share))} left` : ''
+  return `${name} ${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)} ${Math.floor(100 * share)} %${left}`
+}
