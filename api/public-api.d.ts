@@ -71,6 +71,7 @@ export {
   Recipe,
   RecipeStep,
   Refusal,
+  Report,
   Role,
   RunContext,
   RunOptions,
@@ -325,11 +326,9 @@ export interface CompressOptions extends CommandOptions {
     readonly seed?: number;
     readonly tokens?: number;
     readonly window?: number;
+    readonly report?: string;
     readonly fresh?: boolean;
 }
-export type MeasuredFigure = Figure & {
-    readonly rate?: Rate;
-};
 export interface CompressResult extends ConvertResult {
     readonly recipe: string;
     readonly before: MeasuredFigure;
@@ -479,12 +478,6 @@ export interface LoadOptions extends CommandOptions {
     readonly engine?: EngineName;
 }
 export declare function load(model: string, options?: LoadOptions): Promise<Pipeline>;
-
-// commands/measure.d.ts
-export interface Rate {
-    readonly value: number;
-    readonly unit: 'texts/s' | 'tokens/s';
-}
 
 // commands/run.d.ts
 export interface RunOptions extends LoadOptions {
@@ -1222,6 +1215,7 @@ export type DTypeWord = keyof typeof dtypeSuffixes;
 export interface RecipeStep {
     readonly pass: Pass;
     readonly options: unknown;
+    readonly optional: boolean;
 }
 export interface Recipe {
     readonly name: string;
@@ -1233,6 +1227,34 @@ export interface Recipe {
     readonly text: string;
 }
 export declare function parseRecipe(text: string, where: string, changes?: readonly string[]): Recipe;
+
+// report/report.d.ts
+export interface Rate {
+    readonly value: number;
+    readonly unit: string;
+}
+export interface MeasuredFigure extends Figure {
+    readonly rate?: Rate;
+}
+export interface Report {
+    readonly model: {
+        readonly type: string;
+        readonly parameters: number;
+    };
+    readonly dtype: DTypeWord;
+    readonly files: readonly {
+        readonly path: string;
+        readonly bytes: number;
+    }[];
+    readonly steps: readonly StepReport[];
+    readonly before: MeasuredFigure;
+    readonly after: MeasuredFigure;
+    readonly task?: string;
+    readonly samples?: number;
+    readonly baseline?: Readonly<Record<string, number>>;
+    readonly warnings: readonly string[];
+    readonly origin: Omit<Provenance, 'figures'>;
+}
 
 // targets/provenance.d.ts
 export interface Provenance {

@@ -38,6 +38,8 @@ const result = await build({
   format: 'esm',
   platform: 'browser',
   conditions: ['browser'],
+  // The paths of tsconfig.json name the sources, and applications know nothing of them.
+  tsconfigRaw: {},
   minify: true,
   metafile: true,
   write: false,

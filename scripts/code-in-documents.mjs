@@ -9,13 +9,16 @@ export function markdownIn(root, folder) {
   return files.sort().map((file) => `${folder}/${file}`)
 }
 
-/** Code blocks of a Markdown file; `run` after the language marks those to be run. */
+const block = /^```(\w+)(?:( run)| file=(\S+))?\n([\s\S]*?)^```$/gm
+
+/** Code blocks of a Markdown file: `run` after the language marks those to be run, `file=NAME` those that become a file for them. */
 export function fencesOf(root, document) {
   const text = fs.readFileSync(path.join(root, document), 'utf8')
-  return [...text.matchAll(/^```(ts|js|sh)( run)?\n([\s\S]*?)^```$/gm)].map(({ 1: language, 2: run, 3: code, index }) => ({
+  return [...text.matchAll(block)].map(({ 1: language, 2: run, 3: file, 4: code, index }) => ({
     document,
     language,
     run: Boolean(run),
+    file,
     code,
     where: `${document}:${text.slice(0, index).split('\n').length}`,
   }))

@@ -1,5 +1,6 @@
 // Checks the code of the documents and of the docstrings of the public API.
 //   ```ts run, ```js run, ```sh run     is run, in a folder of its own for each document; must exit with 0
+//   ```yaml file=NAME                   is put into that folder
 //   ```ts, ```js and @example           is type-checked; names that nothing declares stand for anything, unless they are called
 //   @example with `expression // value` is run where it stands alone, and the value compared
 // Models and data that the code names are linked into that folder where they are present; else the code is skipped with a message.
@@ -25,6 +26,7 @@ const fixtures = {
   'sentences.csv': path.join(shared, 'data/stsb/train.csv'),
 }
 const timeout = 600_000
+const languages = ['ts', 'js', 'sh']
 /** Codes of "cannot find name". */
 const unknownName = new Set(['2304', '2552', '2582', '2503', '18004'])
 
@@ -54,11 +56,14 @@ try {
   const documents = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', ...markdownIn(root, 'docs')].filter((file) =>
     fs.existsSync(path.join(root, file)),
   )
-  const fences = documents.flatMap((document) => fencesOf(root, document))
+  const fences = documents
+    .flatMap((document) => fencesOf(root, document))
+    .filter(({ language, file }) => file || languages.includes(language))
   const exported = new Declarations(dist).exportsOf('index.d.ts')
   const examples = examplesOf(dist, exported)
-  const selfContained = checkTypes([...fences.filter(({ language }) => language !== 'sh'), ...examples], [...exported.keys()])
-  const ran = runFences(fences.filter(({ run }) => run)) + runExamples(examples.filter((example) => selfContained.has(example)))
+  const selfContained = checkTypes([...fences.filter(({ language }) => ['ts', 'js'].includes(language)), ...examples], [...exported.keys()])
+  const ran =
+    runFences(fences.filter(({ run, file }) => run || file)) + runExamples(examples.filter((example) => selfContained.has(example)))
   for (const line of failures) console.error(line)
   console.log(`${fences.length} code blocks, ${examples.length} examples, ${ran} of them run, ${failures.length} failures`)
 } finally {
@@ -147,10 +152,14 @@ function runFences(fences) {
   command('npx', 'exec "$@"')
   const env = { ...process.env, PATH: `${commands}${path.delimiter}${process.env.PATH}`, TINSMITH_CACHE: path.join(work, 'cache') }
   let ran = 0
-  for (const { document, language, code, where } of fences) {
+  for (const { document, language, file, code, where } of fences) {
     const folder = folders.get(document) === null ? null : scratch(where, code, folders.get(document))
     folders.set(document, folder)
     if (!folder) continue
+    if (file) {
+      fs.writeFileSync(path.join(folder, file), code)
+      continue
+    }
     ran++
     const script = path.join(folder, language === 'sh' ? '.block.sh' : '.block.mjs')
     fs.writeFileSync(script, language === 'sh' ? code : transformSync(code, { loader: 'ts', format: 'esm' }).code)

@@ -24,6 +24,9 @@ export interface CalibrateOptions {
   readonly signal?: AbortSignal
 }
 
+/** Texts that a decoder writes for its calibration, and their tokens. */
+const [ownTexts, textLength] = [16, 96]
+
 /** A recipe that can run, with the calibration data that it needs. */
 export interface Calibrated extends ChosenRecipe {
   readonly calibration: Calibration | null
@@ -65,9 +68,12 @@ async function fromTexts(given: string | readonly string[], model: Model, { colu
 
 async function fromItself(model: Model, { seed, progress, signal }: CalibrateOptions): Promise<Calibration> {
   const graph = graphOf(model)
-  const vocabulary = vocabularyOf(graph)
+  const [tokenizer, vocabulary] = [await tokenizerOf(model), vocabularyOf(graph)]
+  const longest = model.config?.['max_position_embeddings']
+  const length = Math.min(textLength, typeof longest === 'number' ? longest : textLength)
   progress.info('the model writes its own calibration text')
-  return selfGenerated(graph, await tokenizerOf(model), vocabulary, new Random(seed, 'calibration'), { open: openGraph, progress, signal })
+  const [random, context] = [new Random(seed, 'calibration'), { open: openGraph, progress, signal }]
+  return selfGenerated(graph, tokenizer, vocabulary, random, context, { samples: ownTexts, length })
 }
 
 function graphOf({ graphs }: Model): Graph {

@@ -96,7 +96,8 @@ const heads: Readonly<Record<string, Head>> = {
 
 /** The encoder's module: `bert` in checkpoints that were saved with a head. */
 function encoder(net: Net): Net {
-  return net.has('embeddings.word_embeddings.weight') ? net : net.at('bert')
+  const inside = net.at('bert')
+  return ['embeddings.word_embeddings.weight', 'embeddings.position_embeddings.weight'].some((name) => inside.has(name)) ? inside : net
 }
 
 function pooled(net: Net, shape: Shape, hidden: Value): Value {

@@ -26,7 +26,7 @@ const activations: Readonly<Record<string, Activation>> = {
 /** @throws TinsmithError `unsupported` for an activation that is not known, naming the nearest */
 export function activation(net: Net, name: string, x: Value): Value {
   const build = activations[name]
-  if (!build)
+  if (!Object.hasOwn(activations, name))
     throw unsupported(`the activation "${name}" is not known`, { where: 'config.json', hint: didYouMean(name, Object.keys(activations)) })
   return build(net, x)
 }

@@ -24,10 +24,10 @@ export function sentenceEmbedding(net: Net, hidden: Value, attentionMask: Value,
 }
 
 function pool(net: Net, hidden: Value, attentionMask: Value, settings: unknown): Value {
-  const flags = Object.entries((settings ?? {}) as Record<string, unknown>)
-    .filter(([name, value]) => name.startsWith('pooling_mode_') && value === true)
-    .map(([name]) => name.slice('pooling_mode_'.length))
+  const modes = Object.entries((settings ?? {}) as Record<string, unknown>).filter(([name]) => name.startsWith('pooling_mode_'))
+  const flags = modes.filter(([, value]) => value === true).map(([name]) => name.slice('pooling_mode_'.length))
   if (flags.length > 1) throw unsupported(`pooling by ${flags.join(' and ')} together is not supported`, { where: 'modules.json' })
+  if (modes.length && !flags.length) throw unsupported('no mode of pooling is switched on', { where: 'modules.json' })
   switch (flags[0] ?? 'mean_tokens') {
     case 'mean_tokens':
       return meanPool(net, hidden, attentionMask)

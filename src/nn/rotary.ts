@@ -31,7 +31,7 @@ export function rotaryFrequencies(
     case 'yarn':
       return {
         frequencies: yarn(plain, headSize, theta, scaling!),
-        attention: scaling!.attentionFactor ?? 0.1 * Math.log(scaling!.factor) + 1,
+        attention: scaling!.attentionFactor ?? 0.1 * Math.log(Math.max(scaling!.factor, 1)) + 1,
       }
     default:
       throw unsupported(`rope scaling of type "${scaling!.type}" is not known`, {

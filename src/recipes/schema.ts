@@ -1,4 +1,4 @@
-import { LineCounter, parseDocument } from 'yaml'
+import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { badInput, didYouMean, usage } from '../base/errors.js'
 import { type Pass, passes } from '../passes/index.js'
@@ -73,7 +73,7 @@ export function parseRecipe(text: string, where: string, changes: readonly strin
     }
     return 1
   }
-  const parsed = schema.safeParse(document.toJS())
+  const parsed = schema.safeParse(contentsOf(document, where))
   if (!parsed.success) throw schemaError(parsed.error, where, lineOf, Object.keys(schema.shape), [])
   const { passes: entries, ...rest } = parsed.data
   const overrides = changes.map(parseChange)
@@ -108,10 +108,11 @@ function stepOf(
   path: readonly PropertyKey[],
   lineOf: LineOf,
   overrides: Override[],
+  optional: readonly string[],
 ): RecipeStep {
-  const [name, given] = typeof item === 'string' ? [item, {}] : Object.entries(item)[0]
   if (typeof item !== 'string' && Object.keys(item).length !== 1)
     throw badInput(`line ${lineOf(path)}: a step is one pass, as in \`- name: {option: value}\``, { where })
+  const [name, given] = typeof item === 'string' ? [item, {}] : Object.entries(item)[0]
   const pass = passes.find((candidate) => candidate.name === name)
   if (!pass)
     throw badInput(`line ${lineOf(path)}: there is no pass "${name}"`, {
@@ -149,7 +150,18 @@ function parseChange(text: string): Override {
   const [, pass, option, value] = /^([\w-]+)\.([\w]+)=(.*)$/.exec(text) ?? []
   if (!pass)
     throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.samples=64' })
-  return { path: `${pass}.${option}`, pass, option, value: parseDocument(value).toJS(), used: false }
+  const document = parseDocument(value)
+  if (document.errors.length) throw usage(`--set ${pass}.${option} got ${JSON.stringify(value)}, which is no value of YAML`)
+  return { path: `${pass}.${option}`, pass, option, value: contentsOf(document, '--set'), used: false }
+}
+
+/** What a document holds; aliases may name nothing, or each other without end. */
+function contentsOf(document: Document.Parsed, where: string): unknown {
+  try {
+    return document.toJS()
+  } catch (error) {
+    throw badInput((error as Error).message, { where, cause: error })
+  }
 }
 
 /** The first problem of a schema as one sentence with its line. */
@@ -160,5 +172,6 @@ function schemaError(error: z.ZodError, where: string, lineOf: LineOf, known: re
     const [key] = issue.keys
     return badInput(`line ${lineOf([...path, key])}: unknown key "${key}"`, { where, hint: didYouMean(key, known) })
   }
-  return badInput(`line ${lineOf(path)}: ${path.join('.') || 'the recipe'}: ${issue.message}`, { where })
+  const message = issue.message.replace(/, received undefined$/, ', and it is not there')
+  return badInput(`line ${lineOf(path)}: ${path.join('.') || 'the recipe'}: ${message}`, { where })
 }

@@ -117,7 +117,7 @@ function steps(list: readonly StepReport[]): Html | null {
     pass,
     changed,
     refused.length,
-    difference === undefined ? '' : difference.toExponential(1),
+    difference === undefined ? '' : plainNumber(difference, 2),
     secondsText(seconds),
   ])
   return html`
@@ -131,7 +131,7 @@ ${list.map((step) => [refusals(step), details(step)])}
 
 function refusals({ pass, refused }: StepReport): Html | null {
   if (!refused.length) return null
-  const rows = refused.map(({ what, why }) => [html`<code>${what}</code>`, why])
+  const rows = refused.map(({ what, why }) => [dotted(what), why])
   return html`
 <details><summary>${pass}: what was refused, and why (${refused.length})</summary>${table(`Refused by ${pass}`, [{ title: 'what' }, { title: 'why' }], rows)}</details>`
 }
@@ -140,7 +140,7 @@ function details({ pass, details }: StepReport): Html | null {
   if (!details?.length) return null
   const names = [...new Set(details.flatMap((row) => Object.keys(row)))]
   const columns = names.map((name) => ({ title: name, number: details.every((row) => typeof (row[name] ?? 0) === 'number') }))
-  const cell = (value: string | number | undefined) => (typeof value === 'number' ? plainNumber(value) : (value ?? ''))
+  const cell = (value: string | number | undefined) => (typeof value === 'number' ? plainNumber(value) : dotted(value ?? ''))
   const rows = details.map((row) => names.map((name) => cell(row[name])))
   return html`
 <details><summary>${pass}: place by place (${details.length})</summary>${table(`Details of ${pass}`, columns, rows)}</details>`
@@ -155,19 +155,15 @@ ${table('Files that were written', [{ title: 'file' }, { title: 'size', number: 
 </section>`
 }
 
-function repetition({ origin, dtype }: Report): Html {
-  const { source, recipe, calibration, seed, versions } = origin
-  const command = recipe
-    ? `tinsmith compress ${shellWord(source.name)} OUT --recipe ${shellWord(recipe.name)}`
-    : `tinsmith convert ${shellWord(source.name)} OUT --dtype ${dtype}`
-  const changes = (recipe?.changes ?? []).map((change) => ` --set ${shellWord(change)}`).join('')
-  const data = calibration ? `Calibration: ${calibration.samples} samples of ${calibration.origin} (${calibration.hash}). ` : ''
+function repetition(report: Report): Html {
+  const { source, recipe, calibration, seed, versions } = report.origin
+  const data = calibration ? `Calibration: ${calibration.samples} samples of ${calibration.origin}, SHA-256 ${calibration.hash}. ` : ''
   const rows = source.files.map(({ path, bytes, sha256 }) => [html`<code>${path}</code>`, bytesText(bytes), html`<code>${sha256}</code>`])
   const columns = [{ title: 'file' }, { title: 'size', number: true }, { title: 'SHA-256' }]
   return html`
 <section>
 <h2>How to repeat it</h2>
-<pre>${command}${changes}</pre>
+<pre>${commandOf(report)}</pre>
 <p>${data}Seed: ${seed}. Versions: ${Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')}.</p>
@@ -176,7 +172,28 @@ ${recipe && html`<details><summary>Recipe</summary><pre>${recipe.text.trimEnd()}
 </section>`
 }
 
+/** The command line that gives the same model again. */
+function commandOf({ origin, dtype }: Report): string {
+  const { source, recipe, calibration, seed } = origin
+  const words = [recipe ? 'compress' : 'convert', source.name, 'OUT']
+  if (!recipe) words.push('--dtype', dtype)
+  else words.push('--recipe', recipe.name, ...recipe.changes.flatMap((change) => ['--set', change]))
+  if (calibration && isFileName(calibration.origin)) words.push('--calibrate', calibration.origin)
+  if (seed) words.push('--seed', String(seed))
+  return ['tinsmith', ...words.map(shellWord)].join(' ')
+}
+
+/** Texts that a model wrote itself have a description instead. */
+function isFileName(origin: string): boolean {
+  return /\.\w+$/.test(origin)
+}
+
 /** A word as shells take it. */
 function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}
+
+/** A dotted name that may be broken after its dots. */
+function dotted(name: string): Html {
+  return html`${name.split('.').map((part, i) => (i ? html`.<wbr>${part}` : part))}`
 }

@@ -50,7 +50,7 @@ details .scroll { margin-top: .5rem; }
 @media (max-width: 34rem) {
   table { font-size: .82rem; }
   th, td { padding: .45rem .4rem; }
-  tbody th, tbody th code { white-space: normal; overflow-wrap: anywhere; }
+  tbody th { white-space: normal; }
   tbody th { min-width: 6.5rem; }
 }
 @media print { body { background: #fff; } .tile, .scroll, pre { break-inside: avoid; } }

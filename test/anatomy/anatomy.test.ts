@@ -29,7 +29,8 @@ async function apply(model: Model, name: string, options: Record<string, unknown
 }
 
 const rolesOf = (graph: Graph) => anatomyOf(graph).blocks.map((block) => [...block.linears.keys()].sort().join(' '))
-const namesOf = (graph: Graph) => anatomyOf(graph).blocks.map((block) => Object.fromEntries([...block.linears].map(([role, { name }]) => [role, name])))
+const namesOf = (graph: Graph) =>
+  anatomyOf(graph).blocks.map((block) => Object.fromEntries([...block.linears].map(([role, { name }]) => [role, name])))
 
 describe('anatomy of checkpoints', () => {
   it('BERT', () => {
@@ -156,7 +157,9 @@ describe('quantized forms have the same anatomy as float', () => {
 
   it('the dtype of a linear is that of its stored weight', async () => {
     const { graph } = await apply(tinyBertModel(1), 'weight-only', { blockSize: 16 })
-    expect(new Set(anatomyOf(graph).blocks.flatMap(({ linears }) => [...linears.values()].map(({ dtype }) => dtype)))).toEqual(new Set(['uint4']))
+    expect(new Set(anatomyOf(graph).blocks.flatMap(({ linears }) => [...linears.values()].map(({ dtype }) => dtype)))).toEqual(
+      new Set(['uint4']),
+    )
   })
 })
 

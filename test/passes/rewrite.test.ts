@@ -30,12 +30,15 @@ function nothing(): Model {
 }
 
 describe('passes that find nothing say why', () => {
-  it.each(['remove-unused', 'fold-constants', 'fuse-qkv', 'gamma-migration', 'float16', 'dynamic-int8', 'weight-only'])('%s', async (name) => {
-    const { changed, refused } = await apply(nothing(), name)
-    expect(changed).toBe(0)
-    expect(refused?.length).toBeGreaterThan(0)
-    for (const { what, why } of refused!) expect(what && why).toBeTruthy()
-  })
+  it.each(['remove-unused', 'fold-constants', 'fuse-qkv', 'gamma-migration', 'float16', 'dynamic-int8', 'weight-only'])(
+    '%s',
+    async (name) => {
+      const { changed, refused } = await apply(nothing(), name)
+      expect(changed).toBe(0)
+      expect(refused?.length).toBeGreaterThan(0)
+      for (const { what, why } of refused!) expect(what && why).toBeTruthy()
+    },
+  )
 })
 
 describe('fuse-qkv', () => {
@@ -73,7 +76,10 @@ describe('fuse-qkv', () => {
     const query = anatomyOf(half.graph).blocks[0].linears.get('q')!
     half.graph.replaceAllUses(query.output, query.product.output)
     half.graph.prune()
-    expect(await apply(half, 'fuse-qkv')).toMatchObject({ changed: 1, refused: [{ what: 'encoder.layer.0', why: 'some have a bias and some do not' }] })
+    expect(await apply(half, 'fuse-qkv')).toMatchObject({
+      changed: 1,
+      refused: [{ what: 'encoder.layer.0', why: 'some have a bias and some do not' }],
+    })
 
     const computed = tinyBertModel(1)
     const { bias, addition } = anatomyOf(computed.graph).blocks[1].linears.get('v')!
@@ -94,7 +100,10 @@ describe('fuse-qkv', () => {
     const other = different.graph.add('Relu', [key.input], { before: key.product }).output
     Object.assign(other, { dtype: key.input.dtype, shape: key.input.shape })
     key.product.setInput(0, other)
-    expect(await apply(different, 'fuse-qkv')).toMatchObject({ changed: 1, refused: [{ why: 'query, key and value read different inputs' }] })
+    expect(await apply(different, 'fuse-qkv')).toMatchObject({
+      changed: 1,
+      refused: [{ why: 'query, key and value read different inputs' }],
+    })
   })
 
   it('keeps what callers know by name', async () => {
@@ -149,7 +158,10 @@ describe('fold-constants', () => {
     const net = new Net()
     net.output('y', net.op('Expand', [net.floats('a', [1], [1]), net.ints([1000, 1000, 1000, 1000])]))
     const model = only(net.graph)
-    expect(await apply(model, 'fold-constants')).toMatchObject({ changed: 0, refused: [{ what: 'y', why: expect.stringMatching(/larger than/) }] })
+    expect(await apply(model, 'fold-constants')).toMatchObject({
+      changed: 0,
+      refused: [{ what: 'y', why: expect.stringMatching(/larger than/) }],
+    })
     const small = new Net()
     small.output('y', small.op('Expand', [small.floats('a', [1], [1]), small.ints([10])]))
     expect((await apply(only(small.graph), 'fold-constants', { limit: 9 })).changed).toBe(0)
@@ -201,7 +213,9 @@ describe('gamma-migration', () => {
     verify(model.graph)
     expect(await distanceOf(model.graph, original.graph)).toBeLessThanOrEqual(1e-5)
     const gains = await Promise.all(
-      anatomyOf(model.graph).norms.map(async ({ node }) => (numbersOf(await node.input(1)!.tensor!.array()) as Float32Array).every((g) => g === 1)),
+      anatomyOf(model.graph).norms.map(async ({ node }) =>
+        (numbersOf(await node.input(1)!.tensor!.array()) as Float32Array).every((g) => g === 1),
+      ),
     )
     expect(gains.filter(Boolean)).toHaveLength(count)
   })
@@ -214,7 +228,9 @@ describe('gamma-migration', () => {
     const types = ndarray('int64', [2, 6], new Array(12).fill(0))
     for (const mask of [new Array(12).fill(1), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]])
       expect(
-        await distanceOf(model.graph, original.graph, [{ input_ids: ids, attention_mask: ndarray('int64', [2, 6], mask), token_type_ids: types }]),
+        await distanceOf(model.graph, original.graph, [
+          { input_ids: ids, attention_mask: ndarray('int64', [2, 6], mask), token_type_ids: types },
+        ]),
       ).toBeLessThanOrEqual(1e-5)
   })
 
@@ -268,7 +284,9 @@ describe('gamma-migration', () => {
     const { refused } = await apply(model, 'gamma-migration')
     expect(refused).toEqual([{ what: 'encoder.layer.1.output.LayerNorm', why: 'its output is an output of the graph' }])
     const tied = tinyLlamaModel(3, { tied: true })
-    expect((await apply(tied, 'gamma-migration')).refused).toEqual([{ what: 'model.norm', why: expect.stringMatching(/transposed or shared/) }])
+    expect((await apply(tied, 'gamma-migration')).refused).toEqual([
+      { what: 'model.norm', why: expect.stringMatching(/transposed or shared/) },
+    ])
   })
 
   it('refuses norms over several axes, and computed gains and biases', async () => {
@@ -297,12 +315,19 @@ describe('gamma-migration', () => {
   it('changes what is selected', async () => {
     const model = tinyBertModel(3)
     expect((await apply(model, 'gamma-migration', { include: ['encoder.layer.*.attention.**'] })).changed).toBe(2)
-    await expect(apply(model, 'gamma-migration', { include: ['encoder.layer.*.atention.output.LayerNorm'] })).rejects.toMatchObject({ code: 'bad-input' })
+    await expect(apply(model, 'gamma-migration', { include: ['encoder.layer.*.atention.output.LayerNorm'] })).rejects.toMatchObject({
+      code: 'bad-input',
+    })
   })
 })
 
 /** Some channels of a norm times a factor, and what its linears make of them unchanged. */
-async function plant(graph: Graph, norm: ReturnType<typeof anatomyOf>['norms'][number]['node'], channels: readonly number[], factor: number): Promise<void> {
+async function plant(
+  graph: Graph,
+  norm: ReturnType<typeof anatomyOf>['norms'][number]['node'],
+  channels: readonly number[],
+  factor: number,
+): Promise<void> {
   const scaled = (data: ArrayLike<number>, width: number, by: number) =>
     Float32Array.from(data, (x, i) => (channels.includes(Math.floor(i / width)) ? x * by : x))
   for (const input of [norm.input(1)!, norm.input(2)!])
@@ -343,7 +368,10 @@ describe('float16', () => {
     data[5] = -7e4
     model.graph.setTensor(weight, floats(weight.tensor!.shape, data))
     original.graph.setTensor(original.graph.constants.get(weight.name)!, floats(weight.tensor!.shape, data))
-    expect(await apply(model, 'float16')).toMatchObject({ changed: 0, refused: [{ what: weight.name, why: expect.stringMatching(/-70000/) }] })
+    expect(await apply(model, 'float16')).toMatchObject({
+      changed: 0,
+      refused: [{ what: weight.name, why: expect.stringMatching(/-70000/) }],
+    })
     expect(new Set([...model.graph.constants.values()].map(({ dtype }) => dtype))).not.toContain('float16')
     expect(await distanceOf(model.graph, original.graph)).toBe(0)
   })
@@ -360,7 +388,10 @@ describe('exact passes in any order', () => {
     tied: fc.boolean(),
     group: fc.integer({ min: 1, max: 2 }),
   })
-  const sequence = fc.array(fc.constantFrom('fuse-qkv', 'gamma-migration', 'fold-constants', 'remove-unused'), { minLength: 1, maxLength: 5 })
+  const sequence = fc.array(fc.constantFrom('fuse-qkv', 'gamma-migration', 'fold-constants', 'remove-unused'), {
+    minLength: 1,
+    maxLength: 5,
+  })
 
   it('keep graphs correct and their outputs the same', async () => {
     await fc.assert(
@@ -368,7 +399,16 @@ describe('exact passes in any order', () => {
         const hidden = heads * headSize
         const build = () =>
           decoder
-            ? tinyLlamaModel(seed, { hidden: hidden + 3, heads: heads * group, kvHeads: heads, headSize, layers, inner, tied, vocabulary: 9 })
+            ? tinyLlamaModel(seed, {
+                hidden: hidden + 3,
+                heads: heads * group,
+                kvHeads: heads,
+                headSize,
+                layers,
+                inner,
+                tied,
+                vocabulary: 9,
+              })
             : tinyBertModel(seed, { hidden, heads, layers, inner, vocabulary: 9 })
         const [model, original] = [build(), build()]
         for (const name of names) {

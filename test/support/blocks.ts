@@ -49,7 +49,8 @@ export function encoderOf(form: Partial<BlockForm> = {}, layers = 2, seed = 1): 
   const all = { ...usualForm, ...form }
   const net = new Net(undefined, new RandomParameters(new Random(seed, 'blocks')))
   let x = net.input('x', 'float32', ['batch', 'tokens', hidden])
-  const mask = net.input('attention_mask', 'int64', ['batch', 'tokens'])
+  const padding = net.input('attention_mask', 'int64', ['batch', 'tokens'])
+  const mask = net.op('Unsqueeze', [net.op('Cast', [padding], { to: int(9) }), net.ints([1, 2])])
   for (let i = 0; i < layers; i++) x = block(net.at(`layers.${i}`), x, mask, all)
   if (all.norm === 'before') x = norm(net.at('final'), x)
   net.output('y', x)
@@ -85,10 +86,8 @@ function attention(net: Net, x: Value, mask: Value, form: BlockForm): Value {
   return linear(net.at('out'), context, hidden, hidden, form.bias)
 }
 
-const boolMask = (net: Net, mask: Value): Value => net.op('Unsqueeze', [net.op('Cast', [mask], { to: int(9) }), net.ints([1, 2])])
-
 function fusedAttention(net: Net, parts: readonly Value[], mask: Value): Value {
-  return net.op('Attention', [...parts, boolMask(net, mask)], { q_num_heads: int(heads), kv_num_heads: int(heads) })
+  return net.op('Attention', [...parts, mask], { q_num_heads: int(heads), kv_num_heads: int(heads) })
 }
 
 function expandedAttention(net: Net, [query, key, value]: readonly Value[], mask: Value, form: BlockForm): Value {
@@ -96,13 +95,12 @@ function expandedAttention(net: Net, [query, key, value]: readonly Value[], mask
     net.op('Transpose', [net.op('Reshape', [x, net.ints([0, 0, heads, headSize])])], { perm: ints(perm) })
   const product = net.op('MatMul', [split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1])])
   const scaled = net.op('Mul', [product, net.float(1 / Math.sqrt(headSize))])
-  const masked = boolMask(net, mask)
   const low = net.float(-1e9)
   const scores =
     form.mask === 'Where'
-      ? net.op('Where', [masked, scaled, low])
+      ? net.op('Where', [mask, scaled, low])
       : form.mask === 'Add'
-        ? net.op('Add', [scaled, net.op('Where', [masked, net.float(0), low])])
+        ? net.op('Add', [scaled, net.op('Where', [mask, net.float(0), low])])
         : scaled
   const context = net.op('MatMul', [net.op('Softmax', [scores], { axis: int(-1) }), split(value, [0, 2, 1, 3])])
   return net.op('Reshape', [net.op('Transpose', [context], { perm: ints([0, 2, 1, 3]) }), net.ints([0, 0, hidden])])

@@ -59,7 +59,14 @@ export function completed(graph: Graph, given: Feeds): Feeds {
       if (given[input.name]) return [input.name, given[input.name]]
       const shape = (input.shape ?? []).map((dim) => evaluateDim(dim, symbols) ?? 1)
       const value = input.name === 'position_ids' ? position : input.name === 'attention_mask' ? () => 1 : () => 0
-      return [input.name, ndarray(input.dtype ?? 'float32', shape, Array.from({ length: sizeOf(shape) }, (_, i) => value(i)))]
+      return [
+        input.name,
+        ndarray(
+          input.dtype ?? 'float32',
+          shape,
+          Array.from({ length: sizeOf(shape) }, (_, i) => value(i)),
+        ),
+      ]
     }),
   )
 }
