@@ -1,15 +1,7 @@
 import { closest, distance } from 'fastest-levenshtein'
 
 /** What kind of failure an error is: decides the exit code and tells machines what happened. */
-export type ErrorCode =
-  | 'bad-input'
-  | 'usage'
-  | 'unsupported'
-  | 'difference'
-  | 'failed'
-  | 'out-of-memory'
-  | 'cannot-write'
-  | 'interrupted'
+export type ErrorCode = 'bad-input' | 'usage' | 'unsupported' | 'difference' | 'failed' | 'out-of-memory' | 'cannot-write' | 'interrupted'
 
 const exitCodes: Record<ErrorCode, number> = {
   'bad-input': 2,
@@ -56,10 +48,16 @@ export class TinsmithError extends Error {
 
   /** The sentence for people: where, what, what to do. */
   get sentence(): string {
-    const place = this.where && !this.message.includes(this.where) ? `${this.where}: ` : ''
+    const place = this.where && !isNamed(this.where, this.message) ? `${this.where}: ` : ''
     const end = /[.!?]$/.test(this.message) ? '' : '.'
     return `${place}${this.message}${end}${this.hint ? ` ${this.hint}` : ''}`
   }
+}
+
+/** Whether a text says a name as a word of its own. */
+function isNamed(name: string, text: string): boolean {
+  const at = text.indexOf(name)
+  return at >= 0 && !/\w/.test(text[at - 1] ?? '') && !/\w/.test(text[at + name.length] ?? '')
 }
 
 /** A file, option value or graph that is not what it must be. */

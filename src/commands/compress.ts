@@ -78,7 +78,7 @@ export async function compress(source: string, out: string, options: CompressOpt
   const [bytes, original] = [await fp32Figure(model), model.clone()]
   const { code } = await buildOf()
   const origin = { source: await hashOf(details.source.files), calibration: calibration?.hash ?? null, seed, code: code ?? '' }
-  const store = code === null || options.fresh ? null : new CachedSteps(origin)
+  const store = code === null || options.fresh ? null : new CachedSteps(origin, { warn: (message) => progress.warn(message) })
   const steps = await runRecipe(model, recipe, { open: openGraph, calibration, seed, progress, signal, store })
   const figures = await measure(original, model, bytes, taskFile, nameOf(source), { ...options, progress })
   const stage = progress.stage('writing and reading back')

@@ -1,5 +1,6 @@
 import { type Folder, readJson, type WritableFolder, writeFile } from '../base/bytes.js'
 import { Cache, type KeyPart } from '../base/cache.js'
+import { type ErrorCode, TinsmithError } from '../base/errors.js'
 import { type Config, Model } from '../ir/model.js'
 import { readOnnx, writeOnnx } from '../onnx/index.js'
 import type { StepReport, StepStore } from './run.js'
@@ -21,6 +22,8 @@ export interface StepStoreOptions {
   readonly cache?: Cache
   /** Steps that took no longer are done again rather than kept. Default 2. */
   readonly leastSeconds?: number
+  /** Told when a result cannot be kept, which stops nothing. */
+  readonly warn?: (message: string) => void
 }
 
 /** What lies beside the graphs of a kept model. */
@@ -41,27 +44,40 @@ export class CachedSteps implements StepStore {
   readonly #origin: StepOrigin
   readonly #cache: Cache
   readonly #leastSeconds: number
+  readonly #warn: (message: string) => void
 
   constructor(origin: StepOrigin, options: StepStoreOptions = {}) {
     this.#origin = origin
     this.#cache = options.cache ?? new Cache('steps')
     this.#leastSeconds = options.leastSeconds ?? 2
+    this.#warn = options.warn ?? (() => {})
   }
 
   async load(recipe: Recipe, index: number): Promise<{ model: Model; reports: readonly StepReport[] } | null> {
     const folder = await this.#cache.get(await this.#key(recipe, index))
-    return folder && readKept(folder)
+    return folder && readKept(folder).catch(nothingFor('bad-input'))
   }
 
   async save(recipe: Recipe, index: number, model: Model, reports: readonly StepReport[]): Promise<void> {
     if (reports[index].seconds < this.#leastSeconds) return
-    await this.#cache.put(await this.#key(recipe, index), (folder) => writeKept(folder, model, reports))
+    const kept = await this.#cache
+      .put(await this.#key(recipe, index), (folder) => writeKept(folder, model, reports))
+      .catch(nothingFor('cannot-write', 'failed'))
+    if (!kept) this.#warn(`finished steps cannot be kept in ${this.#cache.path}, so a killed run begins anew`)
   }
 
   #key(recipe: Recipe, index: number): Promise<string> {
     const steps = recipe.steps.slice(0, index + 1).map(({ pass, options }) => ({ pass: pass.name, options: JSON.stringify(options) }))
     const origin: KeyPart = { ...this.#origin }
     return this.#cache.key({ origin, steps })
+  }
+}
+
+/** Null in place of errors of some kinds: doing without is right then. */
+function nothingFor(...codes: readonly ErrorCode[]): (error: unknown) => null {
+  return (error) => {
+    if (error instanceof TinsmithError && codes.includes(error.code)) return null
+    throw error
   }
 }
 

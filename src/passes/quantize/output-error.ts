@@ -1,34 +1,42 @@
+import type { Random } from '../../base/random.js'
 import type { Session } from '../../engine/session.js'
 import { int } from '../../ir/attribute.js'
-import type { Graph } from '../../ir/graph.js'
+import { Graph } from '../../ir/graph.js'
+import type { Value } from '../../ir/node.js'
 import { Net } from '../../nn/net.js'
-import { ndarray } from '../../numbers/dtype.js'
+import { type NDArray, ndarray } from '../../numbers/dtype.js'
 import type { Range } from '../../numbers/histogram.js'
-import { affineFromRange, type IntegerGrid } from '../../numbers/quantizer.js'
+import { affineFromRange, integerGrid } from '../../numbers/quantizer.js'
 import type { PassContext } from '../pass.js'
 
-/** A sample of a linear's inputs with what it makes of them in float. */
-export interface LinearSample {
+/**
+ * Rows of a linear's input, and its weight times random signs: distances between outputs are kept by a few random
+ * combinations of them (Johnson and Lindenstrauss, 1984; signs by Achlioptas, 2003).
+ */
+export interface OutputSample {
   /** [rows, inputs] */
-  readonly x: Float32Array
-  /** Dequantized weight, [inputs, outputs]. */
-  readonly weight: Float32Array
-  /** x times the float weight, [rows, outputs]. */
-  readonly y: Float32Array
+  readonly rows: Float32Array
   readonly inputs: number
-  readonly outputs: number
+  /** [inputs, combinations] */
+  readonly projection: NDArray
+  /** 1 / |output|^2 of each row, so that no single large row decides. */
+  readonly rowWeights: NDArray
+  /** How many combinations stand for the outputs; squared lengths are that many times larger. */
+  readonly combinations: number
 }
 
-/**
- * Measures what quantizing a linear's input does to its output, on the engine: the sum over rows of
- * |q(x) W - y|^2 / |y|^2, so that no single long row decides.
- */
+/** Combinations of outputs that stand for all of them. */
+const combinations = 128
+
+const activationGrid = integerGrid('uint8')
+
+/** Measures, on the engine, what quantizing the input of a linear does to its output. */
 export class OutputError {
-  readonly #session: Session
+  readonly #error: Session
   readonly #product: Session
 
-  private constructor(session: Session, product: Session) {
-    this.#session = session
+  private constructor(error: Session, product: Session) {
+    this.#error = error
     this.#product = product
   }
 
@@ -36,58 +44,92 @@ export class OutputError {
     return new OutputError(await context.open(errorGraph()), await context.open(productGraph()))
   }
 
-  /** x W, [rows, outputs]. */
-  async product(x: Float32Array, weight: Float32Array, inputs: number, outputs: number): Promise<Float32Array> {
-    const { y } = await this.#product.run({ x: matrix(x, inputs), w: matrix(weight, outputs) })
+  /** What {@link measure} needs for all linears that read the same rows. */
+  async sample(rows: Float32Array, inputs: number, weights: readonly Float32Array[], random: Random): Promise<OutputSample> {
+    const parts: Float32Array[] = []
+    for (const weight of weights) {
+      const outputs = weight.length / inputs
+      parts.push(await this.product(weight, randomSigns(random, outputs * combinations), outputs))
+    }
+    const projection = matrix(addUp(parts), combinations)
+    const projected = await this.product(rows, projection.data as Float32Array, inputs)
+    return { rows, inputs, projection, rowWeights: inverseNorms(projected), combinations }
+  }
+
+  /** Sum over rows of |q(x) W - x W|^2 / |x W|^2, where q multiplies channels by factors, clips to the range, and undoes the factors. */
+  async measure({ rows, inputs, projection, rowWeights }: OutputSample, factors: Float32Array | null, range: Range): Promise<number> {
+    const { scale, zeroPoint } = affineFromRange(range.min, range.max, activationGrid)
+    const { error } = await this.#error.run({
+      x: matrix(rows, inputs),
+      factors: { dtype: 'float32', shape: [inputs], data: factors ?? new Float32Array(inputs).fill(1) },
+      projection,
+      weights: rowWeights,
+      scale: ndarray('float32', [], [scale]),
+      zero: ndarray('uint8', [], [zeroPoint]),
+    })
+    return (error.data as Float32Array)[0]
+  }
+
+  /** a b, for a [*, depth] and b [depth, *]. */
+  async product(a: Float32Array, b: Float32Array, depth: number): Promise<Float32Array> {
+    const { y } = await this.#product.run({ a: matrix(a, depth), b: matrix(b, b.length / depth) })
     return y.data as Float32Array
   }
 
-  /** The error when inputs are clipped to a range, and the mean error of each output over rows that are not special. */
-  async measure(
-    { x, weight, y, inputs, outputs }: LinearSample,
-    range: Range,
-    grid: IntegerGrid,
-  ): Promise<{ error: number; difference: Float32Array }> {
-    const { scale, zeroPoint } = affineFromRange(range.min, range.max, grid)
-    const feeds = {
-      x: matrix(x, inputs),
-      w: matrix(weight, outputs),
-      y: matrix(y, outputs),
-      scale: ndarray('float32', [], [scale]),
-      zero: ndarray('uint8', [], [zeroPoint]),
-    }
-    const result = await this.#session.run(feeds)
-    return { error: (result['error'].data as Float32Array)[0], difference: result['difference'].data as Float32Array }
-  }
-
   async close(): Promise<void> {
-    await this.#session.dispose()
+    await this.#error.dispose()
     await this.#product.dispose()
   }
 }
 
-function matrix(data: Float32Array, columns: number) {
-  return { dtype: 'float32' as const, shape: [data.length / columns, columns], data }
+function matrix(data: Float32Array, columns: number): NDArray {
+  return { dtype: 'float32', shape: [data.length / columns, columns], data }
+}
+
+function randomSigns(random: Random, count: number): Float32Array {
+  const signs = new Float32Array(count)
+  for (let i = 0, bits = 0; i < count; i++, bits >>>= 1) {
+    if (i % 32 === 0) bits = random.bits()
+    signs[i] = bits & 1 ? 1 : -1
+  }
+  return signs
+}
+
+/** Combinations of the outputs of several linears: those of all of them, added up. */
+function addUp(parts: readonly Float32Array[]): Float32Array {
+  return parts.reduce((sum, part) => sum.map((x, i) => x + part[i]))
+}
+
+function inverseNorms(projected: Float32Array): NDArray {
+  const rows = projected.length / combinations
+  const weights = new Float32Array(rows)
+  for (let row = 0; row < rows; row++) {
+    let sum = 1e-12
+    for (let i = row * combinations; i < (row + 1) * combinations; i++) sum += projected[i] ** 2
+    weights[row] = 1 / sum
+  }
+  return { dtype: 'float32', shape: [rows], data: weights }
 }
 
 function errorGraph(): Graph {
-  const net = new Net()
+  const net = new Net(new Graph('output-error'))
   const x = net.input('x', 'float32', ['rows', 'inputs'])
-  const w = net.input('w', 'float32', ['inputs', 'outputs'])
-  const y = net.input('y', 'float32', ['rows', 'outputs'])
+  const factors = net.input('factors', 'float32', ['inputs'])
+  const projection = net.input('projection', 'float32', ['inputs', 'combinations'])
+  const weights = net.input('weights', 'float32', ['rows'])
   const parameters = [net.input('scale', 'float32', []), net.input('zero', 'uint8', [])]
-  const rounded = net.op('DequantizeLinear', [net.op('QuantizeLinear', [x, ...parameters]), ...parameters])
-  const difference = net.op('Sub', [y, net.op('MatMul', [rounded, w])])
-  const perRow = (value: typeof y) => net.op('ReduceSumSquare', [value, net.ints([1])], { keepdims: int(0) })
-  const relative = net.op('Div', [perRow(difference), net.op('Add', [perRow(y), net.float(1e-12)])])
-  net.output('error', net.op('ReduceSum', [relative, net.ints([0])], { keepdims: int(0) }))
-  net.output('difference', difference)
+  const scaled = net.op('Mul', [x, factors])
+  const rounded = net.op('DequantizeLinear', [net.op('QuantizeLinear', [scaled, ...parameters]), ...parameters])
+  const lost = net.op('Div', [net.op('Sub', [rounded, scaled]), factors])
+  const sumOf = (value: Value, axis: number, operator = 'ReduceSum') => net.op(operator, [value, net.ints([axis])], { keepdims: int(0) })
+  const perRow = sumOf(net.op('MatMul', [lost, projection]), 1, 'ReduceSumSquare')
+  net.output('error', sumOf(net.op('Mul', [perRow, weights]), 0))
   return net.graph
 }
 
 function productGraph(): Graph {
-  const net = new Net()
-  net.output('y', net.op('MatMul', [net.input('x', 'float32', ['rows', 'inputs']), net.input('w', 'float32', ['inputs', 'outputs'])]))
+  const net = new Net(new Graph('product'))
+  net.output('y', net.op('MatMul', [net.input('a', 'float32', ['rows', 'depth']), net.input('b', 'float32', ['depth', 'columns'])]))
   return net.graph
 }
 

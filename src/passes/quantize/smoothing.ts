@@ -17,14 +17,15 @@ export function smoothingFactors({ min, max }: MomentsObserver, multiple: number
   return Float32Array.from(magnitudes, (magnitude) => (magnitude > most && most > 0 ? most / magnitude : 1))
 }
 
-/** Each channel (column) of rows times its factor. */
-export function scaleColumns(rows: Float32Array, factors: Float32Array): Float32Array {
-  return rows.map((x, i) => x * factors[i % factors.length])
-}
-
 /** Each row of a weight [inputs, outputs] divided by its factor. */
-export function divideRows(weight: Float32Array, factors: Float32Array, outputs: number): Float32Array {
-  return weight.map((w, i) => w / factors[Math.floor(i / outputs)])
+export function divideRows(weight: Float32Array, factors: Float32Array): Float32Array {
+  const outputs = weight.length / factors.length
+  const result = weight.slice()
+  for (let k = 0, i = 0; k < factors.length; k++) {
+    const inverse = 1 / factors[k]
+    for (const end = i + outputs; i < end; i++) result[i] *= inverse
+  }
+  return result
 }
 
 /** Puts the multiplication by the factors before a node. */

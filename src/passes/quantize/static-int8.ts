@@ -1,20 +1,22 @@
 import { z } from 'zod'
 import { anatomyOf, type Linear } from '../../anatomy/index.js'
+import type { Random } from '../../base/random.js'
 import { collect } from '../../calibration/collect.js'
 import { HistogramObserver, MomentsObserver, ObserverGroup, RowSampleObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
-import { ArrayTensor } from '../../ir/tensor.js'
 import type { Range } from '../../numbers/histogram.js'
-import { affineFromRange, dequantize, integerGrid } from '../../numbers/quantizer.js'
+import { affineFromRange, integerGrid } from '../../numbers/quantizer.js'
 import { rangeMse, rangePercentile } from '../../numbers/ranges.js'
 import { definePass, type PassContext, type Refusal } from '../pass.js'
 import { selection } from '../select.js'
-import { byInput, type QuantizedConstant, quantizeActivation, replaceConstant, selectLinears, selectTables } from './apply.js'
+import { byInput, quantizeActivation, replaceConstant, selectLinears, selectTables } from './apply.js'
+import { correctBias, type InputPlan } from './bias-correction.js'
 import { quantizeTables } from './embeddings.js'
 import { OutputError, searchRange } from './output-error.js'
-import { divideRows, scaleColumns, smoothingChoices, smoothingFactors } from './smoothing.js'
+import { divideRows, smoothingChoices, smoothingFactors } from './smoothing.js'
 import { saturationChoices, weightCodes } from './weight-codes.js'
+import { weightNoise } from './weight-noise.js'
 
 const options = z.strictObject({
   ...selection,
@@ -66,7 +68,17 @@ export const staticInt8 = definePass({
       try {
         for (const [value, readers] of groups) {
           context.signal?.throwIfAborted()
-          details.push(...(await quantizeGroup(graph, value, readers, observed.get(value)!, errors, chosen)))
+          details.push(
+            ...(await quantizeGroup(
+              graph,
+              value,
+              readers,
+              observed.get(value)!,
+              errors,
+              chosen,
+              context.random.stream(`signs ${value.name}`),
+            )),
+          )
           stage.advance()
         }
       } finally {
@@ -107,13 +119,6 @@ async function observe(
   return observed
 }
 
-/** A way to quantize a linear's input: factors for its channels and a range, with the error that it leaves. */
-interface Plan {
-  readonly factors: Float32Array | null
-  readonly range: Range
-  readonly error: number
-}
-
 async function quantizeGroup(
   graph: Graph,
   value: Value,
@@ -121,58 +126,63 @@ async function quantizeGroup(
   observed: Observed,
   errors: OutputError,
   chosen: Options,
+  random: Random,
 ): Promise<Record<string, string | number>[]> {
-  const weights = await Promise.all(readers.map(async (linear) => (await linear.weight.tensor!.read()) as Float32Array))
-  const rows = observed.rows.rows
-  const outputs: Float32Array[] = []
-  for (const [i, { inputs, outputs: width }] of readers.entries()) outputs.push(await errors.product(rows, weights[i], inputs, width))
-  const layers = readers.map((linear, i) => ({ linear, weight: weights[i], y: outputs[i] }))
-  const plan = await choosePlan(layers, observed, errors, chosen)
-  const details: Record<string, string | number>[] = []
-  for (const layer of layers) {
-    const { linear } = layer
-    const { codes, difference, error } = await finalCodes(layer, rows, plan, errors, chosen)
-    if (chosen.biasCorrection) await correctBias(graph, linear, difference, observed.rows.special)
-    replaceConstant(graph, linear.weight, linear.name, codes)
-    const { min, max } = plan.range
-    const smoothed = plan.factors?.filter((factor) => factor < 1).length ?? 0
-    details.push({ layer: linear.name, min, max, smoothed, signalToNoise: -10 * Math.log10(Math.max(error / observed.rows.count, 1e-12)) })
-  }
-  quantizeActivation(
-    graph,
-    value,
+  const weights: Float32Array[] = []
+  for (const linear of readers) weights.push((await linear.weight.tensor!.read()) as Float32Array)
+  const { rows, special, count } = observed.rows
+  const sample = await errors.sample(rows, readers[0].inputs, weights, random)
+  const plan = await choosePlan(
+    observed,
     readers,
-    affineFromRange(plan.range.min, plan.range.max, activationGrid),
-    `${readers[0].name}.input`,
-    plan.factors,
+    (factors, range) => errors.measure(sample, factors, range),
+    (factors) => weightNoise(sample, weights, factors),
+    chosen,
   )
+  const signalToNoise = -10 * Math.log10(Math.max((await errors.measure(sample, plan.factors, plan.range)) / count, 1e-12))
+  const details: Record<string, string | number>[] = []
+  for (const [i, linear] of readers.entries()) {
+    const weight = plan.factors ? divideRows(weights[i], plan.factors) : weights[i]
+    const codes = weightCodes(weight, linear.inputs, linear.outputs, chosen.saturation)
+    if (chosen.biasCorrection) await correctBias(graph, linear, weights[i], codes, rows, special, plan)
+    replaceConstant(graph, linear.weight, linear.name, codes)
+    const smoothed = plan.factors?.filter((factor) => factor < 1).length ?? 0
+    details.push({ layer: linear.name, ...plan.range, smoothed, signalToNoise })
+  }
+  const activation = affineFromRange(plan.range.min, plan.range.max, activationGrid)
+  quantizeActivation(graph, value, readers, activation, `${readers[0].name}.input`, plan.factors)
   return details
 }
 
-/** A linear with its float weight and what it makes of the sampled rows. */
-interface Layer {
-  readonly linear: Linear
-  readonly weight: Float32Array
-  readonly y: Float32Array
-}
+type Measure = (factors: Float32Array | null, range: Range) => Promise<number>
 
-async function choosePlan(layers: readonly Layer[], observed: Observed, errors: OutputError, chosen: Options): Promise<Plan> {
-  const whole = rangeOf(observed.channels)
-  if (chosen.ranges === 'minmax') return { factors: null, range: whole, error: 0 }
-  if (chosen.ranges === 'mse') return { factors: null, range: rangeMse(observed.histogram!.histogram, activationGrid), error: 0 }
-  if (chosen.ranges === 'percentile')
-    return { factors: null, range: rangePercentile(observed.histogram!.histogram, chosen.percentile), error: 0 }
-  const rows = observed.rows.rows
-  const plain = await searchPlan(layers, rows, whole, null, errors)
+/** Errors of weights that are divided by factors. */
+type Noise = (factors: Float32Array | null) => number
+
+async function choosePlan(
+  { channels, histogram }: Observed,
+  readers: readonly Linear[],
+  measure: Measure,
+  noise: Noise,
+  chosen: Options,
+): Promise<InputPlan> {
+  const whole = rangeOf(channels)
+  if (chosen.ranges === 'minmax') return { factors: null, range: whole }
+  if (chosen.ranges === 'mse') return { factors: null, range: rangeMse(histogram!.histogram, activationGrid) }
+  if (chosen.ranges === 'percentile') return { factors: null, range: rangePercentile(histogram!.histogram, chosen.percentile) }
+  const search = async (factors: Float32Array | null, range: Range) => {
+    const found = await searchRange((candidate) => measure(factors, candidate), range)
+    return { factors, range: found.range, error: found.error + (chosen.smoothing ? noise(factors) : 0) }
+  }
+  const plain = await search(null, whole)
   if (!chosen.smoothing) return plain
-  const plans: Plan[] = []
+  const plans: (InputPlan & { error: number })[] = []
   for (const multiple of smoothingChoices) {
-    const factors = smoothingFactors(observed.channels, multiple)
-    if (factors.some((factor) => factor < 1))
-      plans.push(await searchPlan(layers, rows, rangeOf(observed.channels, factors), factors, errors))
+    const factors = smoothingFactors(channels, multiple)
+    if (factors.some((factor) => factor < 1)) plans.push(await search(factors, rangeOf(channels, factors)))
   }
   const [best] = plans.sort((a, b) => a.error - b.error)
-  const dearness = 1 + layers[0].linear.inputs / layers.reduce((sum, { linear }) => sum + linear.outputs, 0)
+  const dearness = 1 + readers[0].inputs / readers.reduce((sum, { outputs }) => sum + outputs, 0)
   return best && best.error * smoothingPays * dearness < plain.error ? best : plain
 }
 
@@ -184,59 +194,4 @@ function rangeOf({ min, max }: MomentsObserver, factors?: Float32Array): Range {
     high = Math.max(high, max[c] * (factors?.[c] ?? 1))
   }
   return { min: low, max: high }
-}
-
-/** The best range for given factors, with weights as plain 8-bit codes. */
-async function searchPlan(
-  layers: readonly Layer[],
-  rows: Float32Array,
-  whole: Range,
-  factors: Float32Array | null,
-  errors: OutputError,
-): Promise<Plan> {
-  const x = factors ? scaleColumns(rows, factors) : rows
-  const samples = layers.map(({ linear: { inputs, outputs }, weight, y }) => {
-    const { codes, parameters, layout } = weightCodes(factors ? divideRows(weight, factors, outputs) : weight, inputs, outputs, 'ignore')
-    return { x, weight: dequantize(codes, parameters, layout), y, inputs, outputs }
-  })
-  const measure = async (range: Range) => {
-    let sum = 0
-    for (const sample of samples) sum += (await errors.measure(sample, range, activationGrid)).error
-    return sum
-  }
-  return { factors, ...(await searchRange(measure, whole)) }
-}
-
-async function finalCodes(
-  { linear: { inputs, outputs }, weight, y }: Layer,
-  rows: Float32Array,
-  { factors, range }: Plan,
-  errors: OutputError,
-  { saturation }: Options,
-): Promise<{ codes: QuantizedConstant; difference: Float32Array; error: number }> {
-  const codes = weightCodes(factors ? divideRows(weight, factors, outputs) : weight, inputs, outputs, saturation)
-  const sample = {
-    x: factors ? scaleColumns(rows, factors) : rows,
-    weight: dequantize(codes.codes, codes.parameters, codes.layout),
-    y,
-    inputs,
-    outputs,
-  }
-  return { codes, ...(await errors.measure(sample, range, activationGrid)) }
-}
-
-/** Adds the mean of what a linear lost, over tokens that are not special, to its bias. */
-async function correctBias(graph: Graph, linear: Linear, difference: Float32Array, special: Uint8Array): Promise<void> {
-  if (!linear.bias?.tensor) return
-  const mean = new Float64Array(linear.outputs)
-  let count = 0
-  for (let row = 0; row < special.length; row++) {
-    if (special[row]) continue
-    count++
-    for (let n = 0; n < linear.outputs; n++) mean[n] += difference[row * linear.outputs + n]
-  }
-  if (!count) return
-  const bias = (await linear.bias.tensor.read()) as Float32Array
-  const corrected = bias.map((b, n) => b + mean[n] / count)
-  graph.setTensor(linear.bias, new ArrayTensor('float32', [linear.outputs], corrected))
 }

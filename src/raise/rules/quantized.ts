@@ -31,7 +31,8 @@ function linearOf(node: Node, graph: Graph, x: Value, weight: readonly (Value | 
   const perOutput = scale!.shape?.length === 1
   const inputs = zeroPoint ? [codes, scale, zeroPoint] : [codes, scale]
   const place = { before: node }
-  const matrix = net.op('DequantizeLinear', inputs, perOutput ? { axis: int(1) } : {}, place)
+  const module = new Net(graph, undefined, codes!.name.replace(/\.weight$/, ''))
+  const matrix = module.op('DequantizeLinear', inputs, perOutput ? { axis: int(1) } : {}, place)
   const product = net.op('MatMul', [x, matrix], {}, place)
   graph.replace(node, bias ? net.op('Add', [product, bias], {}, place) : product)
 }
