@@ -8,8 +8,20 @@ const common = { pool: 'forks' as const, maxWorkers: 2, testTimeout: 120_000, ho
 export default defineConfig({
   test: {
     projects: [
-      { resolve: { alias }, test: { ...common, name: 'fast', include: ['test/**/*.test.ts'], exclude: ['test/real/**', 'test/browser/**'] } },
-      { resolve: { alias }, test: { ...common, name: 'real', include: ['test/real/**/*.test.ts', 'test/browser/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000 } },
+      {
+        resolve: { alias },
+        test: { ...common, name: 'fast', include: ['test/**/*.test.ts'], exclude: ['test/real/**', 'test/browser/**'] },
+      },
+      {
+        resolve: { alias },
+        test: {
+          ...common,
+          name: 'real',
+          include: ['test/real/**/*.test.ts', 'test/browser/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
   },
 })

@@ -1,6 +1,6 @@
 import type { Graph } from '../ir/graph.js'
 import type { Node, Value } from '../ir/node.js'
-import { reached, throughCarriers } from './walk.js'
+import { isCarrier, reached, throughCarriers } from './walk.js'
 
 /** What mixes tokens in a block; so far attention, fused or expanded: the handles are the same. */
 export interface Mixer {
@@ -8,6 +8,7 @@ export interface Mixer {
   /** Attention, or the Softmax of the expanded form. */
   readonly node: Node
   readonly query: Value
+  /** Of the tokens at hand, without those of a cache. */
   readonly key: Value
   readonly value: Value
   /** What attention gives back, before the output linear. */
@@ -34,12 +35,11 @@ function fused(node: Node): Mixer | null {
 function expanded(node: Node): Mixer | null {
   if (node.type !== 'Softmax') return null
   const scores = node.input(0)!
-  const product = throughCarriers(scores, (value) => value.producer?.type === 'MatMul').producer ?? maskedProduct(scores)
+  const product = scoreProduct(scores)
   const mixing = reached(node.output).find((user) => user.type === 'MatMul')
-  const matrix = product?.type === 'MatMul' ? product : maskedProduct(scores)
-  if (!matrix || !mixing) return null
-  const [query, key] = [matrix.input(0)!, matrix.input(1)!]
-  const value = mixing.input(1)!
+  if (!product || !mixing) return null
+  const query = product.input(0)!
+  const [key, value] = [ownTokens(product.input(1)!), ownTokens(mixing.input(1)!)]
   return {
     kind: 'attention',
     node,
@@ -54,15 +54,28 @@ function expanded(node: Node): Mixer | null {
   }
 }
 
-/** The score product behind the addition or selection of a computed mask. */
-function maskedProduct(scores: Value): Node | null {
-  const mask = scores.producer
-  if (mask?.type !== 'Add' && mask?.type !== 'Where') return null
-  for (const input of mask.inputs) {
-    const root = input && throughCarriers(input, (value) => value.producer?.type === 'MatMul').producer
-    if (root?.type === 'MatMul') return root
+/** The product behind scores, their scale, a soft cap and one addition or selection of a computed mask. */
+function scoreProduct(scores: Value, masked = false): Node | null {
+  const node = throughCarriers(scores, (value) => value.producer?.type === 'MatMul').producer
+  if (node?.type === 'MatMul') return node
+  if (node?.type === 'Tanh') return scoreProduct(node.input(0)!, masked)
+  if (masked || (node?.type !== 'Add' && node?.type !== 'Where')) return null
+  for (const input of node.inputs) {
+    const product = input && scoreProduct(input, true)
+    if (product) return product
   }
   return null
+}
+
+/** Keys or values of the tokens at hand, before those of a cache come in front and before heads that are shared are repeated. */
+function ownTokens(value: Value): Value {
+  let own = value
+  for (let node = value.producer; node; node = node.input(0)?.producer ?? null) {
+    if (node.type === 'Concat') return node.inputs.at(-1)!
+    if (!isCarrier(node) || node.output.shape?.length === 3) return own
+    if (node.type === 'Unsqueeze') own = node.input(0)!
+  }
+  return own
 }
 
 function fixed(value: Value, axis: number): number | null {

@@ -3,6 +3,7 @@ import type { Node, Value } from '../ir/node.js'
 /** Operators that carry a tensor along without mixing its channels with another tensor's; the tensor is input 0. */
 const carriers = new Set([
   'Cast',
+  'Clip',
   'DequantizeLinear',
   'DynamicQuantizeLinear',
   'Expand',

@@ -11,7 +11,7 @@ import { failureOf, stackOf } from './failure.js'
 import { addInspect } from './inspect.js'
 import { addList } from './list.js'
 import { addRun } from './run.js'
-import { type CommandContext, type Outcome, Terminal } from './terminal.js'
+import { type CommandContext, type Outcome, type Streams, Terminal } from './terminal.js'
 
 /** What a command does with its arguments and options. */
 export type Act = <Options>(
@@ -23,12 +23,12 @@ export type Act = <Options>(
  *
  * @returns the exit code: 0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted
  */
-export async function runCommandLine(words: readonly string[]): Promise<number> {
-  const terminal = new Terminal(words.includes('--json'))
+export async function runCommandLine(words: readonly string[], streams: Streams): Promise<number> {
+  const terminal = new Terminal(words.includes('--json'), streams)
   const interruption = new AbortController()
   const onInterrupt = () => interrupt(interruption)
   process.on('SIGINT', onInterrupt)
-  const program = programOf(terminal, interruption.signal)
+  const program = programOf(terminal, streams, interruption.signal)
   try {
     if (words.includes('--version')) await terminal.show(await versionOutcome())
     else if (words.length) await program.parseAsync([...words], { from: 'user' })
@@ -68,13 +68,14 @@ function isDone(error: unknown): boolean {
   return typeof code === 'string' && code.startsWith('commander.') && exitCode === 0
 }
 
-function programOf(terminal: Terminal, signal: AbortSignal): Command {
+function programOf(terminal: Terminal, streams: Streams, signal: AbortSignal): Command {
+  const output = { writeOut: (text: string) => void streams.stdout.write(text), outputError: () => {} }
   const program = new Command('tinsmith')
     .description('Makes pretrained transformers thin: converts, compresses, measures and runs them.')
     .option('--json', 'one JSON document on stdout and nothing else')
     .option('--verbose', 'the stack of errors')
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
-    .configureOutput({ outputError: () => {} })
+    .configureOutput(output)
     .exitOverride()
     .option('--version', 'the version of Tinsmith')
   const act: Act = (work) => {
@@ -86,6 +87,6 @@ function programOf(terminal: Terminal, signal: AbortSignal): Command {
   }
   for (const add of [addConvert, addCompress, addEvaluate, addCompare, addInspect, addRun, addList, addConformance, addCache, addDemo])
     add(program, act)
-  for (const command of program.commands) command.exitOverride().configureOutput({ outputError: () => {} })
+  for (const command of program.commands) command.exitOverride().configureOutput(output)
   return program
 }

@@ -1,4 +1,5 @@
 import type { Progress, Stage } from '../base/progress.js'
+import type { TextStream } from './terminal.js'
 import { duration } from './words.js'
 
 interface OpenStage {
@@ -15,13 +16,13 @@ const mostPlainWarnings = 3
 
 /** Stages as one line that is drawn over and over, with the time left; where stderr is no terminal, warnings alone. */
 export class ProgressBar implements Progress {
-  readonly #stream: NodeJS.WriteStream
+  readonly #stream: TextStream
   readonly #stages: OpenStage[] = []
   #warnings = 0
   #drawn = 0
   #visible = false
 
-  constructor(stream: NodeJS.WriteStream) {
+  constructor(stream: TextStream) {
     this.#stream = stream
   }
 

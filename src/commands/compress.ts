@@ -9,8 +9,9 @@ import { type Figure, type Figures, writeTransformersJs } from '../targets/index
 import { buildOf } from './build.js'
 import { calibrateFor } from './calibrate.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
-import { type ConvertResult, detailsOf, fp32Figure, placeOptions } from './convert.js'
+import { type ConvertResult, detailsOf, placeOptions } from './convert.js'
 import { evaluateOn } from './evaluate.js'
+import { fp32Figure } from './figure.js'
 import { runModel } from './load.js'
 import { measureRates } from './measure.js'
 import { parametersOfModel } from './parameters.js'
@@ -71,6 +72,8 @@ export async function compress(source: string, out: string, options: CompressOpt
   const asked = await chooseRecipe(options.recipe ?? 'int8', options.set ?? [])
   const taskFile = options.evaluate ? await openTaskFile(options.evaluate, columns, progress) : null
   const { model, source: found } = await openSource(source, progress)
+  const place = placeOptions(found, force)
+  await checkWritable(out, place)
   checkArchitecture(asked.recipe, model)
   const { recipe, changes, calibration } = await calibrateFor(asked, model, { ...options, seed, progress })
   const details = await detailsOf(source, found, signal)
@@ -88,7 +91,7 @@ export async function compress(source: string, out: string, options: CompressOpt
     calibration: calibration && { origin: nameOf(calibration.origin), samples: calibration.samples, hash: calibration.hash },
     seed,
   }
-  const written = await writeFolder(out, placeOptions(found, force), (folder) =>
+  const written = await writeFolder(out, place, (folder) =>
     writeTransformersJs(model, folder, {
       dtype: recipe.dtype,
       keepFp32: options.keepFp32 ? original : undefined,

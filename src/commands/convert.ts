@@ -1,12 +1,12 @@
 import { checkWritable, writeFolder } from '#platform'
 import { openGraph } from '../engine/open.js'
 import type { Source } from '../formats/index.js'
-import type { Model } from '../ir/model.js'
 import { preset } from '../recipes/presets.js'
 import { runRecipe, type StepReport } from '../recipes/run.js'
-import { type Figure, fileBytes, type Provenance, writeTransformersJs } from '../targets/index.js'
+import { type Figure, type Provenance, writeTransformersJs } from '../targets/index.js'
 import { versions } from './build.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
+import { fp32Figure } from './figure.js'
 import { parametersOfModel } from './parameters.js'
 import { type HashedFile, hashFiles, nameOf, openSource } from './source.js'
 
@@ -43,6 +43,8 @@ export async function convert(source: string, out: string, options: ConvertOptio
   const progress = new WarningKeeper(options.progress)
   await checkWritable(out, { force })
   const { model, source: found } = await openSource(source, progress)
+  const place = placeOptions(found, force)
+  await checkWritable(out, place)
   const details = await detailsOf(source, found, signal)
   const before = await fp32Figure(model)
   const recipe = dtype === 'fp16' ? await preset('fp16') : null
@@ -50,7 +52,7 @@ export async function convert(source: string, out: string, options: ConvertOptio
   const steps = recipe ? await runRecipe(model, recipe, context) : []
   const parameters = parametersOfModel(model)
   const stage = progress.stage('writing and reading back')
-  const written = await writeFolder(out, placeOptions(found, force), (folder) =>
+  const written = await writeFolder(out, place, (folder) =>
     writeTransformersJs(model, folder, { dtype, signal, details: { ...details, figures: { before, after: { metrics: {} } } } }),
   ).finally(() => stage.end())
   const after = { bytes: written.bytes, metrics: {} }
@@ -70,10 +72,4 @@ export async function detailsOf(
 ): Promise<Omit<Provenance, 'figures'> & { source: { files: readonly HashedFile[] } }> {
   const files = await hashFiles(source, signal)
   return { source: { name: nameOf(text), files }, recipe: null, calibration: null, seed: 0, versions: await versions() }
-}
-
-/** Bytes of a model's graphs as they would be written before anything is done to them. */
-export async function fp32Figure(model: Model): Promise<Figure> {
-  const { tinsmith: version } = await versions()
-  return { bytes: await fileBytes(model, { dtype: 'fp32', version }), metrics: {} }
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { didYouMean, usage } from '../base/errors.js'
 import { architectures } from '../models/index.js'
 import { operators } from '../ops/index.js'

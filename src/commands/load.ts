@@ -3,10 +3,9 @@ import { joinPath } from '#platform'
 import { readAll } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
-import { openFile } from '../engine/open.js'
+import { openFile, openGraphOn } from '../engine/open.js'
 import type { Runtime, Session } from '../engine/session.js'
 import { resolveSource, type Source } from '../formats/index.js'
-import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
@@ -53,7 +52,7 @@ export async function loadModel(text: string, options: LoadOptions = {}): Promis
   if (source.kind === 'checkpoint') return { ...(await loadCheckpoint(text, source, runtime, options)), name: text, engine }
   const file = await chooseFile(source, options.dtype)
   const bytes = await bytesOf(source, file.path)
-  const pipeline = await createPipeline(source.folder, await openSession(source, file.path, runtime))
+  const pipeline = await createPipeline(source.folder, openSession(source, file.path, runtime))
   return { name: text, pipeline, dtype: file.dtype, engine, bytes }
 }
 
@@ -66,7 +65,7 @@ async function loadCheckpoint(text: string, source: Source, runtime: Runtime, op
   if (options.dtype && options.dtype !== 'fp32')
     throw badInput(`a checkpoint has no ${options.dtype} form`, { where: source.name, hint: 'Compress it first (tinsmith compress).' })
   const { openSource } = await import('./source.js')
-  const { fp32Figure } = await import('./convert.js')
+  const { fp32Figure } = await import('./figure.js')
   const { model } = await openSource(text, new WarningKeeper(options.progress))
   return { pipeline: await runModel(model, text, runtime), dtype: 'fp32' as const, bytes: (await fp32Figure(model)).bytes }
 }
@@ -74,12 +73,7 @@ async function loadCheckpoint(text: string, source: Source, runtime: Runtime, op
 /** A pipeline over a model in memory. */
 export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime): Promise<Pipeline> {
   const folder = new SourceFolder(model.files, name)
-  return createPipeline(folder, await openOn(runtime, model.graph))
-}
-
-async function openOn(runtime: Runtime, graph: Graph): Promise<Session> {
-  const [{ lower }, { encodeOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
-  return runtime.load({ bytes: await encodeOnnx(lower(graph, runtime.target)) })
+  return createPipeline(folder, openGraphOn(runtime, model.graph))
 }
 
 async function chooseFile({ folder, graphs, name }: Source, dtype: DTypeWord | undefined): Promise<OnnxFile> {

@@ -1,8 +1,8 @@
 import { runtime } from '#engine'
 import type { Graph } from '../ir/graph.js'
 import { lower } from '../lower/index.js'
-import { encodeOnnx } from '../onnx/index.js'
-import type { LoadOptions, Session } from './session.js'
+import { splitOnnx } from '../onnx/index.js'
+import type { LoadOptions, Runtime, Session } from './session.js'
 
 export interface OpenOptions extends LoadOptions {
   /** Names of values to return beside the outputs. */
@@ -14,9 +14,13 @@ export interface OpenOptions extends LoadOptions {
  *
  * @throws TinsmithError `unsupported` when the runtime cannot run it, naming the operators
  */
-export async function openGraph(graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
-  const lowered = lower(graph, runtime.target, { observe })
-  return runtime.load({ bytes: await encodeOnnx(lowered) }, options)
+export function openGraph(graph: Graph, options: OpenOptions = {}): Promise<Session> {
+  return openGraphOn(runtime, graph, options)
+}
+
+/** As {@link openGraph}, on a given library. */
+export async function openGraphOn(on: Runtime, graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
+  return on.load(await splitOnnx(lower(graph, on.target, { observe })), options)
 }
 
 /** Loads an ONNX file as it is. */

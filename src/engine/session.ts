@@ -1,4 +1,5 @@
 import type { DType, NDArray } from '../numbers/dtype.js'
+import type { ExternalConstant } from '../onnx/index.js'
 
 /** Arrays by the name of the graph's input. */
 export type Feeds = Readonly<Record<string, NDArray>>
@@ -70,8 +71,16 @@ export interface LoadOptions {
   settings?: Readonly<Record<string, string>>
 }
 
-/** ONNX bytes in memory with their external data by location, or a file on disk. */
-export type OnnxModel = { readonly bytes: Uint8Array; readonly external?: ReadonlyMap<string, Uint8Array> } | { readonly path: string }
+/** ONNX bytes in memory, or a file on disk. */
+export type OnnxModel =
+  | {
+      readonly bytes: Uint8Array
+      /** External data by location. */
+      readonly external?: ReadonlyMap<string, Uint8Array>
+      /** Further external data, constant by constant: read while the graph is loaded, with one copy less. */
+      readonly constants?: readonly ExternalConstant[]
+    }
+  | { readonly path: string }
 
 /** A library that runs ONNX models. */
 export interface Runtime {

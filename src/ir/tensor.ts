@@ -122,13 +122,25 @@ export function transposed(tensor: Tensor): Tensor {
   return new LazyTensor(tensor.dtype, [columns, rows], async () => transposeMatrix(await tensor.read(), rows, columns))
 }
 
-/** Transposes row-major [rows, columns] elements, in tiles that stay in the cache. */
+/** Transposes row-major [rows, columns] elements, eight rows at a time: two loops that stay in the cache. */
 export function transposeMatrix<T extends Elements>(data: T, rows: number, columns: number): T {
   const result = (Array.isArray(data) ? new Array(data.length) : new (data.constructor as Float32ArrayConstructor)(data.length)) as T
-  const tile = 32
-  for (let r0 = 0; r0 < rows; r0 += tile)
-    for (let c0 = 0; c0 < columns; c0 += tile)
-      for (let r = r0; r < Math.min(rows, r0 + tile); r++)
-        for (let c = c0; c < Math.min(columns, c0 + tile); c++) result[c * rows + r] = data[r * columns + c]
+  const whole = rows - (rows % 8)
+  for (let row = 0; row < whole; row += 8) {
+    const from = row * columns
+    for (let column = 0; column < columns; column++) {
+      const [at, to] = [from + column, column * rows + row]
+      result[to] = data[at]
+      result[to + 1] = data[at + columns]
+      result[to + 2] = data[at + 2 * columns]
+      result[to + 3] = data[at + 3 * columns]
+      result[to + 4] = data[at + 4 * columns]
+      result[to + 5] = data[at + 5 * columns]
+      result[to + 6] = data[at + 6 * columns]
+      result[to + 7] = data[at + 7 * columns]
+    }
+  }
+  for (let row = whole; row < rows; row++)
+    for (let column = 0; column < columns; column++) result[column * rows + row] = data[row * columns + column]
   return result
 }

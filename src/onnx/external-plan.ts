@@ -25,11 +25,11 @@ export interface Place {
 /** Places for tensors in files, decided before anything is written; the same tensor has one place. */
 export function planExternal(tensors: readonly Tensor[], external: ExternalData): Map<Tensor, Place> {
   const places = new Map<Tensor, Place>()
-  const { basename, chunkBytes = 2e9, threshold = 1024 } = external
+  const { basename, chunkBytes = 2e9, threshold } = external
   let file = 0
   let end = 0
   for (const tensor of tensors) {
-    if (places.has(tensor) || tensor.dtype === 'string' || tensor.byteLength < threshold) continue
+    if (places.has(tensor) || !isExternal(tensor, threshold)) continue
     let offset = aligned(end, tensor.byteLength)
     if (end && offset + tensor.byteLength > chunkBytes) {
       file++
@@ -39,6 +39,11 @@ export function planExternal(tensors: readonly Tensor[], external: ExternalData)
     end = offset + tensor.byteLength
   }
   return places
+}
+
+/** Whether a tensor may lie in another file than the model's, and is worth it. */
+export function isExternal(tensor: Tensor, threshold = 1024): boolean {
+  return tensor.dtype !== 'string' && tensor.byteLength >= threshold
 }
 
 /** Large tensors begin on a page, so that runtimes can map them; small ones on a cache line. */

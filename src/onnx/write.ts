@@ -7,8 +7,8 @@ import type { Node, Value } from '../ir/node.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { DType } from '../numbers/dtype.js'
 import { writeAttribute } from './attributes.js'
-import { encode } from './encode.js'
-import { type ExternalData, type Place, planExternal, writeExternal } from './external-plan.js'
+import { type Encoded, encode } from './encode.js'
+import { type ExternalData, isExternal, type Place, planExternal, writeExternal } from './external-plan.js'
 import { notedAnnotations, notedField, notedMetadata, notedType } from './notes.js'
 import { irVersionFor, writeOpsets } from './opsets.js'
 import { TensorBytes, tensorPieces } from './pieces.js'
@@ -52,26 +52,26 @@ const externalLocation = 1
  * })
  */
 export async function writeOnnx(model: Graph | Model, sink: ByteSink, options: WriteOptions = {}): Promise<void> {
-  const { graph, functions } = partsOf(model, options)
-  const tensors = [...tensorsOf(graph)]
-  const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
+  const { graph } = partsOf(model, options)
   const external = options.externalData
-  const places =
-    external && (external.when === 'always' || total > largestFile) ? planExternal(tensors, external) : new Map<Tensor, Place>()
-  const writer = new GraphWriter(places)
-  const { byteLength, parts } = encode(modelProto, await writer.model(model, graph, functions, options))
+  const places = placesOf(graph, external)
+  const { byteLength, parts } = await encodeModel(model, options, places)
   if (byteLength > largestFile)
     throw unsupported(`the model takes ${byteLength} bytes and a file without external data may take ${largestFile}`, {
       where: graph.name,
       hint: 'Pass externalData.',
     })
   if (external) await writeExternal(places, external)
-  for (const part of parts) {
-    if (part instanceof Uint8Array) await sink.write(part)
-    else if (part instanceof TensorBytes) for await (const piece of tensorPieces(part.tensor)) await sink.write(piece)
-    else await sink.write(await part.read())
-  }
+  for await (const piece of piecesOf(parts)) await sink.write(piece)
   await sink.close()
+}
+
+/** Bytes that `writeOnnx` writes with the same options, external data included; no tensor is read and nothing is written. */
+export async function onnxBytes(model: Graph | Model, options: WriteOptions = {}): Promise<number> {
+  const places = placesOf(partsOf(model, options).graph, options.externalData)
+  const { byteLength } = await encodeModel(model, options, places)
+  const ends = new Map([...places].map(([tensor, { file, offset }]) => [file, offset + tensor.byteLength]))
+  return [...ends.values()].reduce((sum, end) => sum + end, byteLength)
 }
 
 /** The bytes of an ONNX file in memory. */
@@ -79,6 +79,74 @@ export async function encodeOnnx(model: Graph | Model, options: Omit<WriteOption
   const chunks: Uint8Array[] = []
   await writeOnnx(model, { write: async (bytes) => void chunks.push(bytes), close: async () => {} }, options)
   return concatenate(chunks)
+}
+
+/** A constant that an ONNX file says lies in another, and its storage form as it lies in memory. */
+export interface ExternalConstant {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  /** Name of the file that would hold it, from its first byte to its last. */
+  readonly location: string
+  readonly bytes: Uint8Array
+}
+
+export interface SplitOnnx {
+  readonly bytes: Uint8Array
+  readonly constants: readonly ExternalConstant[]
+}
+
+/**
+ * A graph for a runtime in this process: an ONNX file in memory, and its large constants beside it, each read once and not
+ * copied.
+ *
+ * @example
+ * const { bytes, constants } = await splitOnnx(graph)
+ */
+export async function splitOnnx(graph: Graph): Promise<SplitOnnx> {
+  const inner = new Set([...graph.nodes()].flatMap((node) => node.subgraphs.flatMap((subgraph) => [...tensorsOf(subgraph)])))
+  const large = [...graph.constants.values()].filter(({ tensor }) => isExternal(tensor!) && !inner.has(tensor!))
+  const places = new Map<Tensor, Place>()
+  for (const { tensor } of large) if (!places.has(tensor!)) places.set(tensor!, { file: `constant${places.size}`, offset: 0 })
+  const { parts } = await encodeModel(graph, {}, places)
+  const chunks: Uint8Array[] = []
+  for await (const piece of piecesOf(parts)) chunks.push(piece)
+  const contents = await readAll([...places.keys()])
+  const constants = large.map(({ name, tensor }): ExternalConstant => {
+    const { dtype, shape } = tensor!
+    return { name, dtype, shape, location: places.get(tensor!)!.file, bytes: contents.get(tensor!)! }
+  })
+  return { bytes: concatenate(chunks), constants }
+}
+
+/** Two at a time, for one is computed while the next comes from the disk. */
+async function readAll(tensors: readonly Tensor[]): Promise<Map<Tensor, Uint8Array>> {
+  const contents = new Map<Tensor, Uint8Array>()
+  const waiting = tensors.values()
+  const lane = async () => {
+    for (const tensor of waiting) contents.set(tensor, await tensor.bytes())
+  }
+  await Promise.all([lane(), lane()])
+  return contents
+}
+
+function placesOf(graph: Graph, external: ExternalData | undefined): Map<Tensor, Place> {
+  const tensors = [...tensorsOf(graph)]
+  const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
+  return external && (external.when === 'always' || total > largestFile) ? planExternal(tensors, external) : new Map()
+}
+
+async function encodeModel(model: Graph | Model, options: WriteOptions, places: ReadonlyMap<Tensor, Place>): Promise<Encoded> {
+  const { graph, functions } = partsOf(model, options)
+  return encode(modelProto, await new GraphWriter(places).model(model, graph, functions, options))
+}
+
+async function* piecesOf(parts: Encoded['parts']): AsyncGenerator<Uint8Array> {
+  for (const part of parts) {
+    if (part instanceof Uint8Array) yield part
+    else if (part instanceof TensorBytes) yield* tensorPieces(part.tensor)
+    else yield await part.read()
+  }
 }
 
 function partsOf(model: Graph | Model, options: WriteOptions): { graph: Graph; functions: FunctionDefinition[] } {

@@ -2,8 +2,10 @@ import type { Pass } from './pass.js'
 import { dynamicInt8 } from './quantize/dynamic-int8.js'
 import { staticInt8 } from './quantize/static-int8.js'
 import { weightOnly } from './quantize/weight-only.js'
+import { expandAttentionPass } from './rewrite/expand-attention.js'
 import { float16 } from './rewrite/float16.js'
 import { foldConstants } from './rewrite/fold-constants.js'
+import { fuseAttentionPass } from './rewrite/fuse-attention.js'
 import { fuseQkv } from './rewrite/fuse-qkv.js'
 import { gammaMigration } from './rewrite/gamma-migration.js'
 import { removeUnused } from './rewrite/remove-unused.js'
@@ -16,6 +18,8 @@ export const passes: readonly Pass[] = [
   removeUnused,
   foldConstants,
   fuseQkv,
+  expandAttentionPass,
+  fuseAttentionPass,
   gammaMigration,
   tanhGelu,
   float16,

@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import type * as z from 'zod'
 import type { Progress } from '../base/progress.js'
 import type { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { badInput, nearest } from '../base/errors.js'
 
 /** Options by which every pass over layers chooses them: globs over names in the checkpoint (`*` within a part, `**` across parts). */

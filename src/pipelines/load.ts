@@ -44,19 +44,19 @@ export interface OnnxFile {
  */
 export async function load(folder: Folder, { dtype, graph = 'model', openSession }: LoadPipelineOptions): Promise<Pipeline> {
   const { path } = chooseFile(await onnxFiles(folder, graph), dtype, folder.name, graph)
-  return createPipeline(folder, await openSession(path))
+  return createPipeline(folder, openSession(path))
 }
 
-/** A pipeline over a session that is loaded already, with the tokenizer, configuration and pooling of a folder. */
-export async function createPipeline(folder: Folder, session: Session): Promise<Pipeline> {
-  return new Pipeline({
-    name: folder.name,
-    session,
-    tokenizer: (await folder.has('tokenizer.json')) ? await openTokenizer(folder) : null,
-    config: await readObject(folder, 'config.json'),
-    generationConfig: await readObject(folder, 'generation_config.json'),
-    pooling: await readPooling(folder),
-  })
+/** A pipeline over a session, with the tokenizer, configuration and pooling of a folder; these are read while the session is still loading. */
+export async function createPipeline(folder: Folder, opened: Session | Promise<Session>): Promise<Pipeline> {
+  const [session, tokenizer, config, generationConfig, pooling] = await Promise.all([
+    opened,
+    folder.has('tokenizer.json').then((present) => (present ? openTokenizer(folder) : null)),
+    readObject(folder, 'config.json'),
+    readObject(folder, 'generation_config.json'),
+    readPooling(folder),
+  ])
+  return new Pipeline({ name: folder.name, session, tokenizer, config, generationConfig, pooling })
 }
 
 /** The ONNX files of a graph, by dtype, in the order of preference; in `onnx/` or beside config.json. */

@@ -8,9 +8,18 @@ import type { RaiseRule } from './rule.js'
 import { attentionRules } from './rules/attention.js'
 import { blockRules } from './rules/blocks.js'
 import { elementwiseRules } from './rules/elementwise.js'
+import { expandedAttentionRules } from './rules/expanded-attention.js'
 import { quantizedRules } from './rules/quantized.js'
+import { quantizedProductRules } from './rules/quantized-products.js'
 
-const rules: readonly RaiseRule[] = [...elementwiseRules, ...blockRules, ...quantizedRules, ...attentionRules]
+const rules: readonly RaiseRule[] = [
+  ...elementwiseRules,
+  ...blockRules,
+  ...quantizedProductRules,
+  ...quantizedRules,
+  ...attentionRules,
+  ...expandedAttentionRules,
+]
 
 /**
  * Brings a graph, in place, to the canonical form: the standard's newest opset, its high-level operators, the quantized

@@ -1,5 +1,5 @@
 import { type Document, LineCounter, parseDocument } from 'yaml'
-import { z } from 'zod'
+import * as z from 'zod'
 import { badInput, didYouMean, usage } from '../base/errors.js'
 import { type Pass, passes } from '../passes/index.js'
 

@@ -1,11 +1,9 @@
 import type { ByteSink, ByteSource, WritableFolder } from '../base/bytes.js'
-import { badInput, throwIfAborted } from '../base/errors.js'
+import { throwIfAborted } from '../base/errors.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
-import { Tensor } from '../ir/tensor.js'
 import { lower, type TargetName } from '../lower/index.js'
-import type { Elements } from '../numbers/dtype.js'
-import { writeOnnx } from '../onnx/index.js'
+import { onnxBytes, type WriteOptions, writeOnnx } from '../onnx/index.js'
 import { type DTypeWord, dtypeSuffixes } from '../pipelines/index.js'
 
 /** Bytes of one file of external data: browsers hold no buffers of 2 GiB. */
@@ -31,22 +29,15 @@ export interface GraphFileOptions {
 /** Lowers the graphs of a model and writes them where transformers.js looks for them: `onnx/NAME{suffix}.onnx`. */
 export async function writeGraphFiles(model: Model, folder: WritableFolder, options: GraphFileOptions): Promise<GraphFile[]> {
   const files: GraphFile[] = []
-  for (const [name, graph] of model.graphs) {
-    const stem = `${sessionName(name, model)}${dtypeSuffixes[options.dtype]}`
-    const [path, lowered] = [`onnx/${stem}.onnx`, lower(graph, options.target ?? 'ort-node')]
-    await writeOnnx(lowered, await folder.create(path), {
-      functions: model.functions.values(),
-      producer: { name: 'tinsmith', version: options.version },
-      externalData: { file: (location) => folder.create(`onnx/${location}`), basename: `${stem}.onnx_data`, chunkBytes },
-    })
-    files.push({ name, path, lowered })
+  for (const plan of plansOf(model, options)) {
+    await writeOnnx(
+      plan.lowered,
+      await folder.create(plan.path),
+      writeOptions(plan, model, options, (path) => folder.create(path)),
+    )
+    files.push(plan)
   }
   return files
-}
-
-/** Clients ask for a single graph as `model`, whatever its file was called before. */
-function sessionName(name: string, model: Model): string {
-  return model.graphs.size === 1 ? 'model' : name
 }
 
 /**
@@ -56,40 +47,34 @@ function sessionName(name: string, model: Model): string {
  * await fileBytes(model, { dtype: 'fp32', version }) // 90_405_214
  */
 export async function fileBytes(model: Model, options: GraphFileOptions): Promise<number> {
-  const blank = model.clone()
-  for (const graph of blank.graphs.values()) forgetContents(graph)
-  const folder = new MeasuringFolder(nowhere)
-  await writeGraphFiles(blank, folder, options)
-  return folder.total
+  let bytes = 0
+  for (const plan of plansOf(model, options)) bytes += await onnxBytes(plan.lowered, writeOptions(plan, model, options, writesNothing))
+  return bytes
 }
 
-/** Small tensors keep their contents, for lowering may look into them. */
-function forgetContents(graph: Graph): void {
-  for (const constant of graph.constants.values())
-    if (!constant.tensor!.elements && constant.dtype !== 'string')
-      graph.setTensor(constant, new BlankTensor(constant.tensor!.dtype, constant.tensor!.shape))
-  for (const node of graph.nodes()) for (const inner of node.subgraphs) forgetContents(inner)
+function* plansOf(model: Model, { dtype, target = 'ort-node' }: GraphFileOptions): Generator<GraphFile> {
+  for (const [name, graph] of model.graphs)
+    yield { name, path: `onnx/${sessionName(name, model)}${dtypeSuffixes[dtype]}.onnx`, lowered: lower(graph, target) }
 }
 
-/** As large as another tensor, and empty. */
-class BlankTensor extends Tensor {
-  async read(): Promise<Elements> {
-    return new Float32Array(this.size)
+/** Clients ask for a single graph as `model`, whatever its file was called before. */
+function sessionName(name: string, model: Model): string {
+  return model.graphs.size === 1 ? 'model' : name
+}
+
+type Create = (path: string) => Promise<ByteSink>
+
+function writeOptions({ path }: GraphFile, model: Model, { version }: GraphFileOptions, create: Create): WriteOptions {
+  const basename = `${path.slice('onnx/'.length)}_data`
+  return {
+    functions: model.functions.values(),
+    producer: { name: 'tinsmith', version },
+    externalData: { file: (location) => create(`onnx/${location}`), basename, chunkBytes },
   }
-
-  override async bytes(): Promise<Uint8Array> {
-    return new Uint8Array(this.byteLength)
-  }
 }
 
-const nowhere: WritableFolder = {
-  name: 'nowhere',
-  list: async () => [],
-  has: async () => false,
-  open: async (path) => {
-    throw badInput(`there is no file ${path}`)
-  },
-  create: async () => ({ write: async () => {}, close: async () => {} }),
+const writesNothing: Create = async (path) => {
+  throw new Error(`${path} was to be measured, not written`)
 }
 
 /** A folder that knows the size of what was written into it, and stops writing when a signal fires. */

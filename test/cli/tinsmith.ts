@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { runCommandLine } from '../../src/cli/program.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -23,17 +24,34 @@ export interface Ran {
   readonly stderr: string
 }
 
-/** Runs a command line to its end. */
-export function tinsmith(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Ran {
-  const run = spawnSync(process.execPath, [bin, ...words], { encoding: 'utf8', env: { ...process.env, ...environment }, maxBuffer: 2 ** 28 })
-  return { status: run.status, stdout: run.stdout, stderr: run.stderr }
+/** Runs a command line in this process. */
+export async function run(...words: readonly string[]): Promise<Ran> {
+  const written = { stdout: '', stderr: '' }
+  const into = (name: 'stdout' | 'stderr') => ({
+    write(text: string, done?: () => void) {
+      written[name] += text
+      done?.()
+    },
+  })
+  const status = await runCommandLine(words, { stdout: into('stdout'), stderr: into('stderr') })
+  return { status, ...written }
 }
 
-/** The document of a command that must succeed. */
-export function tinsmithJson(words: readonly string[], environment?: Readonly<Record<string, string>>) {
-  const { status, stdout, stderr } = tinsmith([...words, '--json'], environment)
+/** The document of a command that must succeed, run in this process. */
+export async function document(...words: readonly string[]) {
+  const { status, stdout, stderr } = await run(...words, '--json')
   if (status !== 0) throw new Error(`${words.join(' ')} exited ${status}: ${stderr}`)
   return JSON.parse(stdout)
+}
+
+/** Runs a command line as it is shipped, to its end. */
+export function tinsmith(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Ran {
+  const run = spawnSync(process.execPath, [bin, ...words], {
+    encoding: 'utf8',
+    env: { ...process.env, ...environment },
+    maxBuffer: 2 ** 28,
+  })
+  return { status: run.status, stdout: run.stdout, stderr: run.stderr }
 }
 
 /** A new folder for what a test writes. */

@@ -5,7 +5,7 @@ import type { Graph } from '../../src/ir/graph.js'
 import type { Model } from '../../src/ir/model.js'
 import { verify } from '../../src/ir/verify.js'
 import { lower, type TargetName } from '../../src/lower/index.js'
-import { isInteger, type NDArray } from '../../src/numbers/dtype.js'
+import type { NDArray } from '../../src/numbers/dtype.js'
 import { evaluateGraph } from '../../src/ops/evaluate.js'
 import { importModel } from '../../src/raise/import.js'
 import { raise } from '../../src/raise/index.js'
@@ -13,7 +13,7 @@ import { preset, presetNames } from '../../src/recipes/presets.js'
 import { runRecipe } from '../../src/recipes/run.js'
 import { tinyBertModel, tinyLlamaModel } from '../support/checkpoints.js'
 import { completed, goldens, reference } from '../support/goldens.js'
-import { farthest, probes, randomCalibration, runContext, throughFile, wholeText } from '../support/graphs.js'
+import { codes, farthest, probes, randomCalibration, runContext, throughFile, wholeText } from '../support/graphs.js'
 
 const targets: readonly TargetName[] = ['ort-node', 'ort-wasm']
 const recipes = ['fp32', ...presetNames] as const
@@ -58,14 +58,6 @@ async function compressed({ open }: Subject, recipe: string): Promise<Model> {
   const calibration = recipe === 'int8' ? await randomCalibration(model.graph, Number(model.config?.['vocab_size'])) : null
   await runRecipe(model, await preset(recipe), runContext(calibration))
   return model
-}
-
-/** Bytes of integer constants of two dimensions or more, by name. */
-async function codes(graph: Graph): Promise<Record<string, string>> {
-  const entries: [string, string][] = []
-  for (const [name, { tensor }] of graph.constants)
-    if (tensor!.shape.length >= 2 && isInteger(tensor!.dtype)) entries.push([name, Buffer.from(await tensor!.bytes()).toString('base64')])
-  return Object.fromEntries(entries.sort())
 }
 
 /** Eight-bit activations, by blocks or by tensor, flip codes where sums are rounded in another order. */

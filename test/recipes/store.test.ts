@@ -28,7 +28,14 @@ describe.skipIf(!golden)('kept steps', () => {
   })
 
   const storeOf = (changes: Partial<typeof origin> = {}) => new CachedSteps({ ...origin, ...changes }, { cache, leastSeconds: 0 })
-  const contextOf = (store: CachedSteps | null) => ({ open: openGraph, calibration: null, seed: 0, progress: new SilentProgress(), signal: undefined, store })
+  const contextOf = (store: CachedSteps | null) => ({
+    open: openGraph,
+    calibration: null,
+    seed: 0,
+    progress: new SilentProgress(),
+    signal: undefined,
+    store,
+  })
   const read = async (): Promise<Model> => (await importModel(golden!)).model
 
   it('are taken over with names, notes, order, tensors and the figures of all steps', async () => {
@@ -38,10 +45,14 @@ describe.skipIf(!golden)('kept steps', () => {
     expect(reports.map((report) => report.pass)).toEqual(passes)
     const again = await runRecipe(second, recipe(), contextOf(storeOf()))
     expect(again).toEqual(reports)
-    expect(printGraph(second.graph).replace(/ = (<stored>|\{.*\})$/gm, '')).toBe(printGraph(first.graph).replace(/ = (<stored>|\{.*\})$/gm, ''))
+    expect(printGraph(second.graph).replace(/ = (<stored>|\{.*\})$/gm, '')).toBe(
+      printGraph(first.graph).replace(/ = (<stored>|\{.*\})$/gm, ''),
+    )
     for (const [name, constant] of first.graph.constants)
       expect(await second.graph.constants.get(name)!.tensor!.bytes(), name).toEqual(await constant.tensor!.bytes())
-    expect([...second.graph.nodes()].map((node) => [node.name, ...node.notes])).toEqual([...first.graph.nodes()].map((node) => [node.name, ...node.notes]))
+    expect([...second.graph.nodes()].map((node) => [node.name, ...node.notes])).toEqual(
+      [...first.graph.nodes()].map((node) => [node.name, ...node.notes]),
+    )
   })
 
   it('go on after the last one that is kept', async () => {
@@ -55,11 +66,14 @@ describe.skipIf(!golden)('kept steps', () => {
     expect(reports).toHaveLength(2)
   })
 
-  it.each([{ source: 'c' }, { seed: 1 }, { code: 'd' }, { calibration: 'e' as unknown as null }])('are not those of another origin: %j', async (change) => {
-    await runRecipe(await read(), recipe(), contextOf(storeOf()))
-    expect(await storeOf(change).load(recipe(), 1)).toBeNull()
-    expect(await storeOf().load(recipe(), 1)).not.toBeNull()
-  })
+  it.each([{ source: 'c' }, { seed: 1 }, { code: 'd' }, { calibration: 'e' as unknown as null }])(
+    'are not those of another origin: %j',
+    async (change) => {
+      await runRecipe(await read(), recipe(), contextOf(storeOf()))
+      expect(await storeOf(change).load(recipe(), 1)).toBeNull()
+      expect(await storeOf().load(recipe(), 1)).not.toBeNull()
+    },
+  )
 
   it('are none where steps are quick', async () => {
     await runRecipe(await read(), recipe(), contextOf(new CachedSteps(origin, { cache, leastSeconds: 1000 })))
@@ -76,7 +90,11 @@ describe.skipIf(!golden)('kept steps', () => {
     const file = path.join(folder, 'a file')
     fs.writeFileSync(file, '')
     const warnings: string[] = []
-    const store = new CachedSteps(origin, { cache: new Cache('steps', { path: path.join(file, 'steps') }), leastSeconds: 0, warn: (text) => warnings.push(text) })
+    const store = new CachedSteps(origin, {
+      cache: new Cache('steps', { path: path.join(file, 'steps') }),
+      leastSeconds: 0,
+      warn: (text) => warnings.push(text),
+    })
     expect(await runRecipe(await read(), recipe(), contextOf(store))).toHaveLength(2)
     expect(warnings[0]).toContain('cannot be kept')
   })

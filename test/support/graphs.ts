@@ -9,7 +9,7 @@ import type { Feeds } from '../../src/engine/session.js'
 import type { Graph } from '../../src/ir/graph.js'
 import { printGraph } from '../../src/ir/print.js'
 import { ArrayTensor } from '../../src/ir/tensor.js'
-import { type NDArray, numbersOf } from '../../src/numbers/dtype.js'
+import { isInteger, type NDArray, numbersOf } from '../../src/numbers/dtype.js'
 import { encodeOnnx, readOnnx } from '../../src/onnx/index.js'
 import { evaluateGraph } from '../../src/ops/evaluate.js'
 import type { PassContext } from '../../src/passes/index.js'
@@ -76,4 +76,12 @@ export function passContext(calibration: Calibration | null = null, seed = 0): P
 /** What recipes may use, on the real engine. */
 export function runContext(calibration: Calibration | null = null, seed = 0): RunContext {
   return { open: openGraph, calibration, seed, progress: new SilentProgress(), signal: undefined, store: null }
+}
+
+/** Bytes of integer constants of two dimensions or more, by name. */
+export async function codes(graph: Graph): Promise<Record<string, string>> {
+  const entries: [string, string][] = []
+  for (const [name, { tensor }] of graph.constants)
+    if (tensor!.shape.length >= 2 && isInteger(tensor!.dtype)) entries.push([name, Buffer.from(await tensor!.bytes()).toString('base64')])
+  return Object.fromEntries(entries.sort())
 }

@@ -60,9 +60,14 @@ describe('a folder for transformers.js', () => {
     expect(await readText(folder, 'config.json')).toBe(JSON.stringify({ model_type: 'bert' }, null, 3))
     expect([...folder.files.get('1_Pooling/config.json')!]).toEqual([1, 2, 3])
     const origin = await readJson(folder, 'tinsmith.json')
-    expect(origin).toMatchObject({ seed: 7, recipe: { name: 'mine' }, figures: { before: { bytes: 100 }, after: { bytes, metrics: { spearman: 85 } } } })
+    expect(origin).toMatchObject({
+      seed: 7,
+      recipe: { name: 'mine' },
+      figures: { before: { bytes: 100 }, after: { bytes, metrics: { spearman: 85 } } },
+    })
     const card = await readText(folder, 'README.md')
-    for (const words of ['base_model: somebody/model', 'passes: [fold-constants]', '| spearman | 86 | 85 |', "dtype: 'q8'"]) expect(card).toContain(words)
+    for (const words of ['base_model: somebody/model', 'passes: [fold-constants]', '| spearman | 86 | 85 |', "dtype: 'q8'"])
+      expect(card).toContain(words)
   })
 
   it('is the same byte for byte when it is written again', async () => {
@@ -113,7 +118,9 @@ describe('a folder for transformers.js', () => {
 
   it('stops writing when a signal fires', async () => {
     const signal = AbortSignal.abort()
-    await expect(writeTransformersJs(small(), new MemoryFolder(), { dtype: 'q8', details, signal })).rejects.toMatchObject({ code: 'interrupted' })
+    await expect(writeTransformersJs(small(), new MemoryFolder(), { dtype: 'q8', details, signal })).rejects.toMatchObject({
+      code: 'interrupted',
+    })
   })
 })
 

@@ -61,6 +61,7 @@ const table = {
   ReleaseSessionOptions: [100, 'void', ['void *']],
   SessionEndProfiling: [110, 'void *', ['void *', 'void *', 'void *']],
   AddSessionConfigEntry: [130, 'void *', ['void *', 'str', 'str']],
+  AddExternalInitializers: [210, 'void *', ['void *', strings('str'), 'void *', 'size_t']],
   AddExternalInitializersFromFilesInMemory: [279, 'void *', ['void *', strings(path), 'void *', 'void *', 'size_t']],
   GetTensorElementTypeAndShapeDataReference: [414, 'void *', ['void *', 'void *', 'void *', 'void *']],
 } as const

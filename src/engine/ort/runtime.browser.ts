@@ -57,7 +57,7 @@ async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Sessio
     {
       kind: 'load',
       bytes: model.bytes,
-      external: [...(model.external ?? [])],
+      external: [...(model.external ?? []), ...(model.constants ?? []).map(({ location, bytes }) => [location, bytes] as const)],
       options: { threads, optimization, settings },
       wasm: places.wasm,
     },

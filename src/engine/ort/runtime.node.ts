@@ -6,6 +6,7 @@ import { usage } from '../../base/errors.js'
 import type { LoadOptions, OnnxModel, Runtime, Session } from '../session.js'
 import { check, failure, inBackground, ort, type Pointer, receive, type Status } from './c-api.node.js'
 import { NativeSession } from './session.node.js'
+import { valueOver } from './tensors.node.js'
 
 const levels = { none: 0, basic: 1, extended: 2, all: 99 } as const
 
@@ -62,16 +63,24 @@ async function create(model: OnnxModel, settings: Pointer): Promise<Pointer> {
     check(await inBackground<Status>((done) => api.CreateSession.async(env, resolve(model.path), settings, address, done)))
     return out[0]
   }
-  const { bytes, external } = model
+  const { bytes, external, constants = [] } = model
   if (external?.size) {
     const files = [...external.values()]
     const addresses = BigUint64Array.from(files, (file) => (file.length ? koffi.address(file) : address))
     const lengths = BigUint64Array.from(files, (file) => BigInt(file.length))
     check(api.AddExternalInitializersFromFilesInMemory(settings, [...external.keys()], addresses, lengths, files.length))
   }
-  const start = bytes.length ? koffi.address(bytes) : address
-  const call = (done: (error: unknown, status: Status) => void) =>
-    api.CreateSessionFromArray.async(env, start, bytes.length, settings, address, done)
-  check(await inBackground(call))
-  return out[0]
+  const values = constants.map(({ dtype, shape, bytes: elements }) => valueOver(dtype, shape, elements))
+  try {
+    const names = constants.map(({ name }) => name)
+    const pointers = BigUint64Array.from(values, (value) => value.pointer)
+    if (values.length) check(api.AddExternalInitializers(settings, names, pointers, values.length))
+    const start = bytes.length ? koffi.address(bytes) : address
+    const call = (done: (error: unknown, status: Status) => void) =>
+      api.CreateSessionFromArray.async(env, start, bytes.length, settings, address, done)
+    check(await inBackground(call))
+    return out[0]
+  } finally {
+    for (const value of values) value.release()
+  }
 }

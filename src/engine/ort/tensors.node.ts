@@ -138,11 +138,11 @@ const nothing = new Uint8Array(16)
 export function toValue(array: NDArray): Value {
   const native = nativeValue(array)
   if (native) return native.retain()
-  const { api, memory, allocator } = ort()
   const { dtype, shape } = array
-  const dims = BigInt64Array.from(shape, BigInt)
-  const type = elementTypes.indexOf(dtype)
   if (dtype === 'string') {
+    const { api, allocator } = ort()
+    const dims = BigInt64Array.from(shape, BigInt)
+    const type = elementTypes.indexOf(dtype)
     const value = new Value(receive((out) => api.CreateTensorAsOrtValue(allocator, dims, dims.length, type, out)))
     try {
       check(api.FillStringTensor(value.pointer, array.data as string[], array.data.length))
@@ -152,10 +152,16 @@ export function toValue(array: NDArray): Value {
     }
     return value
   }
-  const bytes = encode(dtype, array.data)
+  return valueOver(dtype, shape, encode(dtype, array.data))
+}
+
+/** An OrtValue over elements in storage form. The caller releases it. */
+export function valueOver(dtype: DType, shape: readonly number[], bytes: Uint8Array): Value {
+  const { api, memory } = ort()
+  const dims = BigInt64Array.from(shape, BigInt)
   const address = koffi.address(bytes.length ? bytes : nothing)
   const create = (out: BigUint64Array) => {
-    return api.CreateTensorWithDataAsOrtValue(memory, address, bytes.length, dims, dims.length, type, out)
+    return api.CreateTensorWithDataAsOrtValue(memory, address, bytes.length, dims, dims.length, elementTypes.indexOf(dtype), out)
   }
   return new Value(receive(create), bytes)
 }

@@ -20,9 +20,9 @@ function dequantized(value: Value | null): (Quantized & { readonly node: Node })
 }
 
 /** Codes of an activation, with one scale for all of it. */
-function activationCodes(value: Value | null): Quantized | null {
+export function activationCodes(value: Value | null, dtype: 'uint8' | 'int8' = 'uint8'): Quantized | null {
   const found = dequantized(value)
-  return found && !found.codes.isConstant && found.codes.dtype === 'uint8' && found.scale.shape?.length === 0 ? found : null
+  return found && !found.codes.isConstant && found.codes.dtype === dtype && found.scale.shape?.length === 0 ? found : null
 }
 
 /** Codes of a weight [in, out], with one scale for all of it or for each output. */

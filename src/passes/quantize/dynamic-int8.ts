@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { anatomyOf } from '../../anatomy/index.js'
 import { definePass, type Refusal } from '../pass.js'
 import { selection } from '../select.js'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { anatomyOf, type Linear } from '../../anatomy/index.js'
 import type { Random } from '../../base/random.js'
 import { collect } from '../../calibration/collect.js'
@@ -11,6 +11,7 @@ import { rangeMse, rangePercentile } from '../../numbers/ranges.js'
 import { definePass, type PassContext, type Refusal } from '../pass.js'
 import { selection } from '../select.js'
 import { byInput, quantizeActivation, replaceConstant, selectLinears, selectTables } from './apply.js'
+import { quantizeAttentionProducts } from './attention-products.js'
 import { correctBias, type InputPlan } from './bias-correction.js'
 import { quantizeTables } from './embeddings.js'
 import { OutputError, searchRange } from './output-error.js'
@@ -36,6 +37,10 @@ const options = z.strictObject({
     .describe('how 16-bit sums are kept from overflowing on processors without VNNI'),
   rows: z.number().int().min(32).default(256).describe('tokens kept of each activation for searches'),
   embeddings: z.boolean().default(true).describe('word embeddings as 8-bit integers per row'),
+  attention: z
+    .boolean()
+    .default(false)
+    .describe('the products of attention in 8 bits too: of queries and keys, of probabilities and values'),
 })
 
 type Options = z.output<typeof options>
@@ -87,6 +92,11 @@ export const staticInt8 = definePass({
       }
       changed += linears.length
       if (chosen.embeddings) changed += await quantizeTables(graph, selectTables(anatomy, chosen))
+      if (!chosen.attention) continue
+      const products = await quantizeAttentionProducts(graph, chosen, context)
+      changed += products.changed
+      refused.push(...products.refused)
+      details.push(...products.details)
     }
     return { changed, refused, details }
   },

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'

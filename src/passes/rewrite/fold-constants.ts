@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Graph } from '../../ir/graph.js'
 import type { Node } from '../../ir/node.js'
 import { ArrayTensor } from '../../ir/tensor.js'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { anatomyOf, type Linear } from '../../anatomy/index.js'
 import { int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { anatomyOf, isResidual, type Linear, linearAt } from '../../anatomy/index.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Use } from '../../ir/node.js'

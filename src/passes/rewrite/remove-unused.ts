@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { badInput, didYouMean } from '../../base/errors.js'
 import type { Model } from '../../ir/model.js'
 import { definePass } from '../pass.js'

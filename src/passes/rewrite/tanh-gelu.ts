@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { string } from '../../ir/attribute.js'
 import { definePass } from '../pass.js'
 

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import path from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { bin, isBuilt, temporaryFolder, tinsmith } from '../cli/tinsmith.js'
+import { modelPath, sharedPath } from '../support/shared.js'
+
+const model = modelPath('all-MiniLM-L6-v2')
+const pairs = sharedPath('data', 'stsb', 'dev.csv')
+const work = temporaryFolder()
+afterAll(() => fs.rmSync(work, { recursive: true }))
+
+const environment = (name: string) => ({ TINSMITH_CACHE: path.join(work, name) })
+
+function begin(words: readonly string[], cache: string): ChildProcess {
+  return spawn(process.execPath, [bin, ...words], { env: { ...process.env, ...environment(cache) }, stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+async function until(condition: () => boolean, seconds: number): Promise<void> {
+  for (let i = 0; i < 20 * seconds && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(condition()).toBe(true)
+}
+
+const entriesOf = (folder: string) => (fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => !name.startsWith('.')) : [])
+
+describe.skipIf(!isBuilt || !model || !pairs)('compressing MiniLM', () => {
+  const recipe = path.join(work, 'recipe.yaml')
+  fs.writeFileSync(recipe, 'passes:\n  - fuse-qkv\n  - static-int8\n')
+  const words = (out: string) => ['compress', model!, out, '--recipe', recipe, '--calibrate', pairs!, '--json']
+
+  it('goes on after it was killed, and gives the same as without', async () => {
+    const out = path.join(work, 'killed')
+    const child = begin(words(out), 'cache')
+    await until(() => entriesOf(path.join(work, 'cache', 'steps')).length > 0, 300)
+    child.kill('SIGKILL')
+    await once(child, 'close')
+    expect(fs.existsSync(out)).toBe(false)
+    const start = performance.now()
+    const { status, stdout, stderr } = tinsmith(words(out), environment('cache'))
+    expect(stderr).not.toContain('tinsmith:')
+    expect(status).toBe(0)
+    const { steps } = JSON.parse(stdout)
+    expect(steps[1]).toMatchObject({ pass: 'static-int8', seconds: expect.any(Number) })
+    expect((performance.now() - start) / 1e3).toBeLessThan(steps[0].seconds + steps[1].seconds + 30)
+    expect(steps[1].changed).toBeGreaterThan(20)
+    expect(entriesOf(work)).not.toContain('.killed')
+    expect(fs.readdirSync(work).filter((name) => name.startsWith('.'))).toEqual([])
+    const whole = path.join(work, 'whole')
+    expect(tinsmith([...words(whole), '--fresh'], environment('other')).status).toBe(0)
+    const file = path.join('onnx', 'model_quantized.onnx')
+    expect(fs.readFileSync(path.join(out, file)).equals(fs.readFileSync(path.join(whole, file)))).toBe(true)
+  })
+
+  it('stops when it is interrupted and leaves nothing', async () => {
+    const out = path.join(work, 'interrupted')
+    const child = begin(words(out), 'third')
+    let stderr = ''
+    child.stderr!.on('data', (piece) => void (stderr += piece))
+    await new Promise((resolve) => setTimeout(resolve, 4000))
+    child.kill('SIGINT')
+    const [code] = await once(child, 'close')
+    expect(code).toBe(130)
+    expect(stderr).toMatch(/tinsmith: Interrupted/)
+    expect(fs.existsSync(out)).toBe(false)
+    expect(fs.readdirSync(work).filter((name) => name.startsWith('.'))).toEqual([])
+  })
+
+  it('is what the demonstration shows', () => {
+    const { status, stdout } = tinsmith(['demo'], environment('cache'))
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/times smaller/)
+    expect(stdout).toMatch(/after: {2}"You can store your suitcases/)
+  })
+
+  it('keeps the quality: STS-B before and after', () => {
+    const out = path.join(work, 'dynamic')
+    const run = tinsmith(
+      ['compress', model!, out, '--recipe', 'int8-dynamic', '--evaluate', `sts=${pairs}`, '--json'],
+      environment('cache'),
+    )
+    const { before, after } = JSON.parse(run.stdout)
+    expect(before.metrics.spearman).toBeCloseTo(86.72, 1)
+    expect(after.metrics.spearman).toBeGreaterThan(before.metrics.spearman - 0.3)
+    expect(after.bytes).toBeLessThan(0.28 * before.bytes)
+  })
+})
+
+describe.skipIf(!isBuilt)('the demonstration without a model', () => {
+  it('says so in one sentence', () => {
+    const nowhere = { TINSMITH_MODELS: work, HOME: work, HF_ENDPOINT: 'http://127.0.0.1:9', ...environment('empty') }
+    const { status, stdout, stderr } = tinsmith(['demo'], nowhere)
+    expect([status, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(/^tinsmith: there is no model to show/)
+    expect(stderr.trim().split('\n')).toHaveLength(1)
+  })
+})
