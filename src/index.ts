@@ -1,3 +1,4 @@
+export { openFolder } from '#platform'
 export { type Anatomy, anatomyOf, type Block, type Embedding, type Linear, type Mixer, type Norm, type Role } from './anatomy/index.js'
 export { BlobSource, type ByteSink, type ByteSource, type Folder, MemoryFolder, MemorySource, type WritableFolder } from './base/bytes.js'
 export { type ErrorCode, type ErrorDetails, TinsmithError } from './base/errors.js'

@@ -90,6 +90,7 @@ function vocabularyOf(graph: Graph): number {
   return size
 }
 
-async function tokenizerOf(model: Model): Promise<Tokenizer | null> {
+/** The tokenizer that travels with a model, if any. */
+export async function tokenizerOf(model: Model): Promise<Tokenizer | null> {
   return model.files.has('tokenizer.json') ? openTokenizer(new SourceFolder(model.files, model.type)) : null
 }

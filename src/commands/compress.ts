@@ -4,8 +4,9 @@ import type { Model } from '../ir/model.js'
 import type { Pipeline } from '../pipelines/index.js'
 import { runRecipe } from '../recipes/run.js'
 import { CachedSteps } from '../recipes/store.js'
-import { type MeasuredFigure, writeReport } from '../report/index.js'
+import { type BlockFigure, type MeasuredFigure, writeReport } from '../report/index.js'
 import { type Figure, type Figures, writeTransformersJs } from '../targets/index.js'
+import { blockFigures } from './blocks.js'
 import { buildOf } from './build.js'
 import { calibrateFor } from './calibrate.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
@@ -53,6 +54,8 @@ export interface CompressResult extends ConvertResult {
   readonly samples?: number
   /** Metrics without any model (the majority class). */
   readonly baseline?: Readonly<Record<string, number>>
+  /** Block by block against the original; with a report, where there are texts. */
+  readonly blocks?: readonly BlockFigure[]
 }
 
 /**
@@ -84,6 +87,7 @@ export async function compress(source: string, out: string, options: CompressOpt
   const store = code === null || options.fresh ? null : new CachedSteps(origin, { warn: (message) => progress.warn(message) })
   const steps = await runRecipe(model, recipe, { open: openGraph, calibration, seed, progress, signal, store })
   const figures = await measure(original, model, bytes, taskFile, nameOf(source), { ...options, progress })
+  const blocks = options.report ? await blockFigures(original, model, { calibration, taskFile, progress, signal }) : undefined
   const stage = progress.stage('writing and reading back')
   const provenance = {
     ...details,
@@ -106,6 +110,7 @@ export async function compress(source: string, out: string, options: CompressOpt
     steps,
     ...figures,
     after: { bytes: written.bytes, ...figures.after },
+    ...(blocks ? { blocks } : {}),
     warnings: progress.warnings,
   }
   if (options.report)

@@ -3,7 +3,6 @@ import { joinPath } from '#platform'
 import { readAll } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
-import { openFile, openGraphOn } from '../engine/open.js'
 import type { Runtime, Session } from '../engine/session.js'
 import { resolveSource, type Source } from '../formats/index.js'
 import type { Model } from '../ir/model.js'
@@ -41,19 +40,27 @@ export interface LoadedModel {
  * const [vector] = await pipeline.embed(['A man is playing a flute.'])
  */
 export async function load(model: string, options: LoadOptions = {}): Promise<Pipeline> {
-  return (await loadModel(model, options)).pipeline
+  return (await openModel(model, options)).pipeline
 }
 
 /** As {@link load}, with the model's dtype, engine and bytes. */
 export async function loadModel(text: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const source = await resolveSource(text)
+  const { measure, ...opened } = await openModel(text, options)
+  return { ...opened, bytes: await measure() }
+}
+
+interface OpenedModel extends Omit<LoadedModel, 'bytes'> {
+  readonly measure: () => Promise<number>
+}
+
+async function openModel(name: string, options: LoadOptions): Promise<OpenedModel> {
+  const source = await resolveSource(name)
   const runtime = await runtimeOf(options.engine ?? 'ort')
   const engine = `${runtime.name} ${runtime.version}`
-  if (source.kind === 'checkpoint') return { ...(await loadCheckpoint(text, source, runtime, options)), name: text, engine }
-  const file = await chooseFile(source, options.dtype)
-  const bytes = await bytesOf(source, file.path)
-  const pipeline = await createPipeline(source.folder, openSession(source, file.path, runtime))
-  return { name: text, pipeline, dtype: file.dtype, engine, bytes }
+  if (source.kind === 'checkpoint') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
+  const { path, dtype } = await chooseFile(source, options.dtype)
+  const pipeline = await createPipeline(source.folder, openSession(source, path, runtime))
+  return { name, pipeline, dtype, engine, measure: () => bytesOf(source, path) }
 }
 
 /** The library behind an engine's name. */
@@ -61,19 +68,20 @@ async function runtimeOf(engine: EngineName): Promise<Runtime> {
   return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
 }
 
-async function loadCheckpoint(text: string, source: Source, runtime: Runtime, options: LoadOptions) {
+async function openCheckpoint({ name }: Source, runtime: Runtime, options: LoadOptions) {
   if (options.dtype && options.dtype !== 'fp32')
-    throw badInput(`a checkpoint has no ${options.dtype} form`, { where: source.name, hint: 'Compress it first (tinsmith compress).' })
+    throw badInput(`a checkpoint has no ${options.dtype} form`, { where: name, hint: 'Compress it first (tinsmith compress).' })
   const { openSource } = await import('./source.js')
-  const { fp32Figure } = await import('./figure.js')
-  const { model } = await openSource(text, new WarningKeeper(options.progress))
-  return { pipeline: await runModel(model, text, runtime), dtype: 'fp32' as const, bytes: (await fp32Figure(model)).bytes }
+  const { model } = await openSource(name, new WarningKeeper(options.progress))
+  const measure = async () => (await (await import('./figure.js')).fp32Figure(model)).bytes
+  return { pipeline: await runModel(model, name, runtime), dtype: 'fp32' as const, measure }
 }
 
 /** A pipeline over a model in memory. */
 export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime): Promise<Pipeline> {
-  const folder = new SourceFolder(model.files, name)
-  return createPipeline(folder, openGraphOn(runtime, model.graph))
+  const [{ lower }, { splitOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
+  const onnx = await splitOnnx(lower(model.graph, runtime.target))
+  return createPipeline(new SourceFolder(model.files, name), runtime.load(onnx))
 }
 
 async function chooseFile({ folder, graphs, name }: Source, dtype: DTypeWord | undefined): Promise<OnnxFile> {
@@ -101,7 +109,7 @@ async function bytesOf({ folder }: Source, path: string): Promise<number> {
 
 /** From the disk where the file lies there and the engine reads files, else from memory. */
 async function openSession({ folder, path }: Source, file: string, runtime: Runtime): Promise<Session> {
-  if (path !== null && runtime.target === 'ort-node') return openFile(path.endsWith('.onnx') ? path : joinPath(path, file))
+  if (path !== null && runtime.target === 'ort-node') return runtime.load({ path: path.endsWith('.onnx') ? path : joinPath(path, file) })
   const below = file.slice(0, file.lastIndexOf('/') + 1)
   const external = new Map<string, Uint8Array>()
   for (const other of await folder.list())

@@ -2,7 +2,7 @@ import { runtime } from '#engine'
 import type { Graph } from '../ir/graph.js'
 import { lower } from '../lower/index.js'
 import { splitOnnx } from '../onnx/index.js'
-import type { LoadOptions, Runtime, Session } from './session.js'
+import type { LoadOptions, Session } from './session.js'
 
 export interface OpenOptions extends LoadOptions {
   /** Names of values to return beside the outputs. */
@@ -14,13 +14,8 @@ export interface OpenOptions extends LoadOptions {
  *
  * @throws TinsmithError `unsupported` when the runtime cannot run it, naming the operators
  */
-export function openGraph(graph: Graph, options: OpenOptions = {}): Promise<Session> {
-  return openGraphOn(runtime, graph, options)
-}
-
-/** As {@link openGraph}, on a given library. */
-export async function openGraphOn(on: Runtime, graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
-  return on.load(await splitOnnx(lower(graph, on.target, { observe })), options)
+export async function openGraph(graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
+  return runtime.load(await splitOnnx(lower(graph, runtime.target, { observe })), options)
 }
 
 /** Loads an ONNX file as it is. */

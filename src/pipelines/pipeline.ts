@@ -28,7 +28,7 @@ export type PipelineKind = 'embed' | 'classify' | 'classify-tokens' | 'fill-mask
  * A loaded model that takes text.
  *
  * @example
- * const pipeline = await load(folder, { openSession })
+ * const pipeline = await load('all-MiniLM-L6-v2')
  * const [vector] = await pipeline.embed(['A man is playing a flute.'])
  */
 export class Pipeline implements PipelineParts {

@@ -46,7 +46,7 @@ type Settings = Readonly<Record<string, unknown>>
  * Text to token ids and back, as the model's tokenizer.json says.
  *
  * @example
- * const tokenizer = await openTokenizer(folder)
+ * const { tokenizer } = await load('all-MiniLM-L6-v2')
  * tokenizer.encode(['one text', 'and another']).input_ids.shape // [2, 4]
  */
 export class Tokenizer {

@@ -6,9 +6,7 @@ import type { Tensor } from '../ir/tensor.js'
 import { tidy } from '../ir/tidy.js'
 import { verify } from '../ir/verify.js'
 import { buildGraphs } from '../models/index.js'
-import { readOnnx } from '../onnx/index.js'
 import { inferShapes } from '../ops/infer.js'
-import { raise } from './index.js'
 
 /** A model in canonical form, and what a person should know about how it was read. */
 export interface Imported {
@@ -68,6 +66,7 @@ async function fromCheckpoint(folder: Folder): Promise<Read> {
 }
 
 async function fromOnnx({ folder, graphs }: Source): Promise<Read> {
+  const [{ readOnnx }, { raise }] = [await import('../onnx/index.js'), await import('./index.js')]
   const present = await folder.list()
   const warnings: string[] = []
   let config: Config | null = null

@@ -1,3 +1,3 @@
 export { reportHtml } from './page.js'
-export type { MeasuredFigure, Rate, Report } from './report.js'
+export type { BlockFigure, MeasuredFigure, Rate, Report } from './report.js'
 export { reportJson, writeReport } from './write.js'

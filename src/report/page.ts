@@ -33,6 +33,7 @@ ${warnings(report.warnings)}
 </div>
 </section>
 ${quality(report)}
+${blocks(report.blocks)}
 ${steps(report.steps)}
 ${files(report)}
 ${repetition(report)}
@@ -107,6 +108,22 @@ function quality({ before, after, baseline = {}, task, samples }: Report): Html 
 <h2>Quality</h2>
 ${task && html`<p class="quiet">Task ${task}${samples && `, ${countText(samples)} samples`}.</p>`}
 ${table('Metrics before and after', [{ title: 'metric' }, ...columns], rows)}
+</section>`
+}
+
+function blocks(list: Report['blocks']): Html | null {
+  if (!list?.length) return null
+  const columns = [{ title: 'block' }, ...['SQNR', 'cosine'].map((title) => ({ title, number: true }))]
+  const rows = list.map(({ block, sqnr, cosine }) => [
+    dotted(block),
+    sqnr === null ? 'equal' : `${plainNumber(sqnr, 3)} dB`,
+    cosine.toFixed(5),
+  ])
+  return html`
+<section>
+<h2>Block by block</h2>
+<p class="quiet">The residual stream after each block against the original's: signal to quantization noise ratio, and mean cosine of the tokens. Errors add up; the first drop is where to look.</p>
+${table('Agreement of the blocks with the original', columns, rows)}
 </section>`
 }
 

@@ -14,6 +14,15 @@ export interface MeasuredFigure extends Figure {
   readonly rate?: Rate
 }
 
+/** How far the residual stream after a block is as the original's. */
+export interface BlockFigure {
+  readonly block: string
+  /** Signal to quantization noise ratio, dB; null where nothing differs. */
+  readonly sqnr: number | null
+  /** Mean cosine of the tokens' vectors. */
+  readonly cosine: number
+}
+
 /** What was done to a model and what it cost: the document `report.json`, and what `report.html` shows. */
 export interface Report {
   readonly model: { readonly type: string; readonly parameters: number }
@@ -29,6 +38,8 @@ export interface Report {
   readonly samples?: number
   /** The metrics without any model (the majority class). */
   readonly baseline?: Readonly<Record<string, number>>
+  /** Block by block against the original, where there were inputs to compare them on. */
+  readonly blocks?: readonly BlockFigure[]
   readonly warnings: readonly string[]
   /** Source, recipe, calibration, seed and versions: all that is needed to do it again. */
   readonly origin: Omit<Provenance, 'figures'>

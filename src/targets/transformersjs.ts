@@ -33,7 +33,7 @@ export interface Written {
  *
  * @throws TinsmithError `difference` when what lies in the folder is not what was meant; `unsupported` when ONNX Runtime cannot run it
  * @example
- * await writeFolder('out', {}, (folder) => writeTransformersJs(model, folder, { dtype: 'q8', details }))
+ * await writeTransformersJs(model, folder, { dtype: 'q8', details })
  */
 export async function writeTransformersJs(model: Model, into: WritableFolder, options: TransformersJsOptions): Promise<Written> {
   const { dtype, keepFp32, details, signal } = options

@@ -4,7 +4,10 @@ import { count, duration, figure, size, table } from '../../src/cli/words.js'
 
 function barOn(isTTY: boolean) {
   let text = ''
-  const bar = new ProgressBar({ isTTY, columns: 60, write: (piece) => void (text += piece) })
+  const write = (piece: string) => {
+    text += piece
+  }
+  const bar = new ProgressBar({ isTTY, columns: 60, write })
   return { bar, text: () => text }
 }
 

@@ -25,6 +25,9 @@ describe('report', () => {
       '74 s',
       'static-int8.samples=64',
       '1.2000',
+      'equal',
+      '24 dB',
+      '0.99900',
     ]
     for (const text of shown) expect(page).toContain(text)
     for (const { refused } of sample.steps) for (const { what } of refused) expect(page.replaceAll('<wbr>', '')).toContain(what)
@@ -46,14 +49,14 @@ describe('report', () => {
   })
 
   it('leaves out what is not known', () => {
-    const bare = { ...sample, steps: [], warnings: [], baseline: undefined, task: undefined }
+    const bare = { ...sample, steps: [], blocks: undefined, warnings: [], baseline: undefined, task: undefined }
     const page = reportHtml({
       ...bare,
       before: { bytes: 400, metrics: {} },
       after: { bytes: 400, metrics: {} },
       origin: { ...sample.origin, recipe: null, calibration: null },
     })
-    for (const heading of ['Quality', 'Steps', 'Warnings', 'Speed']) expect(page).not.toContain(`>${heading}<`)
+    for (const heading of ['Quality', 'Block by block', 'Steps', 'Warnings', 'Speed']) expect(page).not.toContain(`>${heading}<`)
     expect(page).toContain('the same')
     expect(page).toContain('tinsmith convert')
     expect(page).not.toContain('undefined')
