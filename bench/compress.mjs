@@ -5,7 +5,6 @@ import path from 'node:path'
 import {
   command,
   dataPath,
-  load,
   machine,
   measure,
   median,
@@ -34,7 +33,7 @@ fs.writeFileSync(ids, JSON.stringify(await tokenIds()))
 
 /** Token ids of as many sentences, taken evenly from the file, as our calibration takes. */
 async function tokenIds() {
-  const { Tokenizer } = await load('@huggingface/tokenizers')
+  const { Tokenizer } = await import('@huggingface/tokenizers')
   const document = (name) => JSON.parse(fs.readFileSync(path.join(source, name), 'utf8'))
   const tokenizer = new Tokenizer(document('tokenizer.json'), document('tokenizer_config.json'))
   const sentences = readTable(texts).flatMap((row) => row.slice(0, 2))

@@ -5,7 +5,6 @@ import path from 'node:path'
 import {
   dataPath,
   dot,
-  load,
   machine,
   mean,
   measure,
@@ -30,7 +29,7 @@ const texts = [...pairs.map(([first]) => first), ...pairs.map(([, second]) => se
 const scores = pairs.map((pair) => Number(pair[2]))
 const byLength = [...texts.keys()].sort((a, b) => texts[a].length - texts[b].length)
 const work = temporaryFolder()
-const { pipeline, env } = await load('@huggingface/transformers')
+const { pipeline, env } = await import('@huggingface/transformers')
 env.allowRemoteModels = false
 env.localModelPath = work
 
@@ -71,7 +70,7 @@ async function pythonPeers() {
 }
 
 async function calibrationIds() {
-  const { AutoTokenizer } = await load('@huggingface/transformers')
+  const { AutoTokenizer } = await import('@huggingface/transformers')
   const tokenizer = await AutoTokenizer.from_pretrained('fp32')
   const sentences = readTable(train).map(([first]) => first)
   const chosen = Array.from({ length: 256 }, (_, i) => sentences[Math.floor((i * sentences.length) / 256)])

@@ -1,14 +1,12 @@
 // What the comparisons share: where models and data are, the machine, other processes and their cost, statistics, tables.
 import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 export const command = path.join(root, 'bin/tinsmith.js')
-const require = createRequire(import.meta.url)
 const shared = path.resolve(process.env.TINSMITH_SHARED || path.join(root, '../shared'))
 const models = path.resolve(process.env.TINSMITH_MODELS || path.join(os.homedir(), '.cache/tinsmith/test-models'))
 
@@ -180,6 +178,3 @@ function aligned(rows) {
   const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => row[column].length)))
   return cells.map((row) => row.map((cell, i) => (i ? cell.padStart(widths[i]) : cell.padEnd(widths[i]))).join('  ')).join('\n')
 }
-
-/** An installed package as a module. */
-export const load = (name) => import(require.resolve(name))

@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy
+from onnx import TensorProto
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
 
@@ -20,12 +21,14 @@ class Samples(CalibrationDataReader):
         return {"input_ids": ids, "attention_mask": numpy.ones_like(ids), "token_type_ids": numpy.zeros_like(ids)}
 
 
+# The tool does not know the types behind operators of com.microsoft, and stops without a default.
+options = {"DefaultTensorType": TensorProto.FLOAT}
 kind, source, out, *more = sys.argv[1:]
 if kind == "dynamic":
-    quantize_dynamic(source, out, weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(source, out, weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
 elif kind == "dynamic-u8":
-    quantize_dynamic(source, out, weight_type=QuantType.QUInt8)
+    quantize_dynamic(source, out, weight_type=QuantType.QUInt8, extra_options=options)
 elif kind == "static":
-    quantize_static(source, out, Samples(more[0]))
+    quantize_static(source, out, Samples(more[0]), extra_options=options)
 else:
     sys.exit(f"no such kind: {kind}")

@@ -18,8 +18,8 @@ export interface BlockAgreement {
 }
 
 /**
- * Compares the residual stream after each block of two models on the same inputs. Errors add up from block to block, so
- * the first drop names the block to look at.
+ * Compares the residual stream after each block of two models on the same inputs. The first drop names the block to look
+ * at. A few large channels can rule the ratio; the cosine counts every token alike.
  *
  * @param batches inputs without padding, as calibration has them
  * @returns in the original's order; blocks without a counterpart of the same width are left out

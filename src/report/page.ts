@@ -122,7 +122,7 @@ function blocks(list: Report['blocks']): Html | null {
   return html`
 <section>
 <h2>Block by block</h2>
-<p class="quiet">The residual stream after each block against the original's: signal to quantization noise ratio, and mean cosine of the tokens. Errors add up; the first drop is where to look.</p>
+<p class="quiet">The residual stream after each block against the original's: signal to quantization noise ratio, and mean cosine of the tokens. The first drop is where to look. A few large channels can rule the ratio; the cosine counts every token alike.</p>
 ${table('Agreement of the blocks with the original', columns, rows)}
 </section>`
 }
