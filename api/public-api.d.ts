@@ -108,6 +108,7 @@ export {
   load,
   lower,
   ndarray,
+  openFolder,
   openGraph,
   parseRecipe,
   passes,
@@ -336,6 +337,7 @@ export interface CompressResult extends ConvertResult {
     readonly task?: string;
     readonly samples?: number;
     readonly baseline?: Readonly<Record<string, number>>;
+    readonly blocks?: readonly BlockFigure[];
 }
 export declare function compress(source: string, out: string, options?: CompressOptions): Promise<CompressResult>;
 
@@ -1170,7 +1172,7 @@ export declare function importModel(text: string): Promise<Imported>;
 export declare function raise(graph: Graph): Map<string, number>;
 
 // recipes/presets.d.ts
-export declare const presetNames: readonly ['int8', 'int8-dynamic', 'int4', 'fp16'];
+export declare const presetNames: readonly ['int8', 'int8-dynamic', 'int8-static', 'int4', 'fp16'];
 export declare function preset(name: string, changes?: readonly string[]): Promise<Recipe>;
 
 // recipes/run.d.ts
@@ -1202,16 +1204,6 @@ export interface StepReport {
 export declare function runRecipe(model: Model, recipe: Recipe, context: RunContext): Promise<StepReport[]>;
 
 // recipes/schema.d.ts
-export declare const dtypeSuffixes: {
-    readonly fp32: '';
-    readonly fp16: '_fp16';
-    readonly q8: '_quantized';
-    readonly int8: '_int8';
-    readonly uint8: '_uint8';
-    readonly q4: '_q4';
-    readonly q4f16: '_q4f16';
-};
-export type DTypeWord = keyof typeof dtypeSuffixes;
 export interface RecipeStep {
     readonly pass: Pass;
     readonly options: unknown;
@@ -1236,6 +1228,11 @@ export interface Rate {
 export interface MeasuredFigure extends Figure {
     readonly rate?: Rate;
 }
+export interface BlockFigure {
+    readonly block: string;
+    readonly sqnr: number | null;
+    readonly cosine: number;
+}
 export interface Report {
     readonly model: {
         readonly type: string;
@@ -1252,6 +1249,7 @@ export interface Report {
     readonly task?: string;
     readonly samples?: number;
     readonly baseline?: Readonly<Record<string, number>>;
+    readonly blocks?: readonly BlockFigure[];
     readonly warnings: readonly string[];
     readonly origin: Omit<Provenance, 'figures'>;
 }

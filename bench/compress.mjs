@@ -2,6 +2,7 @@
 // checkpoint to a written and checked folder, onnxruntime's Python tool from an fp32 ONNX file to a quantized one.
 import fs from 'node:fs'
 import path from 'node:path'
+import { writePlainOnnx } from './plain-onnx.mjs'
 import {
   command,
   dataPath,
@@ -41,16 +42,16 @@ async function tokenIds() {
   return chosen.map((sentence) => tokenizer.encode(sentence).ids.slice(0, 128))
 }
 
-const onnx = path.join(full, 'onnx/model.onnx')
+const plain = await writePlainOnnx(source, path.join(work, 'plain.onnx'))
 const quantize = path.join(root, 'bench/python/quantize.py')
 const ours = (...words) => ({ file: process.execPath, args: (out) => [command, 'compress', source, out, '--fresh', ...words] })
-const theirs = (kind, ...words) => ({ file: peer.file, args: (out) => [quantize, kind, onnx, `${out}.onnx`, ...words] })
+const theirs = (kind, onnx, ...words) => ({ file: peer.file, args: (out) => [quantize, kind, onnx, `${out}.onnx`, ...words] })
 const jobs = [
-  { name: 'dynamic', tinsmith: ours('--recipe', 'int8-dynamic'), python: theirs('dynamic') },
+  { name: 'dynamic', tinsmith: ours('--recipe', 'int8-dynamic'), python: theirs('dynamic', path.join(full, 'onnx/model.onnx')) },
   {
     name: `static, ${samples} samples`,
     tinsmith: ours('--recipe', 'int8', '--calibrate', texts),
-    python: theirs('static', ids),
+    python: theirs('static', plain, ids),
   },
 ]
 

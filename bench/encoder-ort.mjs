@@ -2,6 +2,7 @@
 // and as onnxruntime's Python tool quantizes our fp32 file. Quality, texts a second in interleaved rounds, a text alone against in a batch.
 import fs from 'node:fs'
 import path from 'node:path'
+import { writePlainOnnx } from './plain-onnx.mjs'
 import {
   dataPath,
   dot,
@@ -49,16 +50,18 @@ async function pythonPeers() {
   if (!peer) return []
   const calibration = path.join(work, 'ids.json')
   fs.writeFileSync(calibration, JSON.stringify(await calibrationIds()))
+  const fused = path.join(work, 'fp32/onnx/model.onnx')
+  const plain = await writePlainOnnx(source, path.join(work, 'plain.onnx'))
   const kinds = [
-    { name: 'Python dynamic s8 per channel', kind: 'dynamic' },
-    { name: 'Python dynamic u8', kind: 'dynamic-u8' },
-    { name: 'Python static defaults', kind: 'static', words: [calibration] },
+    { name: 'Python dynamic s8 per channel', kind: 'dynamic', from: fused },
+    { name: 'Python dynamic u8', kind: 'dynamic-u8', from: fused },
+    { name: 'Python static defaults', kind: 'static', from: plain, words: [calibration] },
   ]
   const made = []
-  for (const { name, kind, words = [] } of kinds) {
+  for (const { name, kind, from, words = [] } of kinds) {
     const folder = path.join(work, name)
     fs.cpSync(path.join(work, 'fp32'), folder, { recursive: true, filter: (file) => !file.endsWith('.onnx') })
-    const script = [path.join(root, 'bench/python/quantize.py'), kind, path.join(work, 'fp32/onnx/model.onnx')]
+    const script = [path.join(root, 'bench/python/quantize.py'), kind, from]
     try {
       await measure(peer.file, [...script, path.join(folder, 'onnx/model_quantized.onnx'), ...words])
       made.push({ name, dtype: 'q8', versions: peer.versions })

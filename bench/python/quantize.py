@@ -29,6 +29,6 @@ if kind == "dynamic":
 elif kind == "dynamic-u8":
     quantize_dynamic(source, out, weight_type=QuantType.QUInt8, extra_options=options)
 elif kind == "static":
-    quantize_static(source, out, Samples(more[0]), extra_options=options)
+    quantize_static(source, out, Samples(more[0]))
 else:
     sys.exit(f"no such kind: {kind}")

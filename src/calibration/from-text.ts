@@ -23,7 +23,7 @@ export interface CalibrationOptions {
 export const calibrationDefaults: CalibrationOptions = { samples: 256, maxLength: 128, batchTokens: 2048 }
 
 /** Share of texts with the same first word from which a warning is due. */
-const narrowShare = 0.3
+const narrowShare = 0.5
 
 /**
  * Calibration from a file of texts (CSV, JSONL, lines). Texts of equal length run together, so nothing is padding.

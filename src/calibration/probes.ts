@@ -1,6 +1,6 @@
 import { rootConstant } from '../anatomy/index.js'
-import type { Random } from '../base/random.js'
-import type { Feeds } from '../engine/session.js'
+import { Random } from '../base/random.js'
+import type { Feeds, Session } from '../engine/session.js'
 import { evaluateDim } from '../ir/dimension.js'
 import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
@@ -31,6 +31,28 @@ export function probe(graph: Graph, random: Random, pastLength = 0): Feeds {
       return [input.name, fill(input, shape, random, pastLength)]
     }),
   )
+}
+
+/** Probes of a graph from a seed: without a past, and with one where the graph takes one. */
+export function probesOf(graph: Graph, seed: number): Feeds[] {
+  const pasts = graph.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]
+  return pasts.map((past) => probe(graph, new Random(seed, `probe ${past}`), past))
+}
+
+/** Outputs for each of the feeds. The session is gone before the promise settles, so that only one at a time holds its weights. */
+export async function outputsFor(
+  feeds: readonly Feeds[],
+  opening: Promise<Session>,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, NDArray>>[]> {
+  const session = await opening
+  try {
+    const outputs: Record<string, NDArray>[] = []
+    for (const each of feeds) outputs.push(await session.run(each, { signal }))
+    return outputs
+  } finally {
+    await session.dispose()
+  }
 }
 
 function fill(input: Value, shape: readonly number[], random: Random, past: number): NDArray {

@@ -3,7 +3,7 @@ import { badInput, didYouMean } from '../base/errors.js'
 import { parseRecipe, type Recipe } from './schema.js'
 
 /** Names of the presets; each is a YAML file of that name. */
-export const presetNames = ['int8', 'int8-dynamic', 'int4', 'fp16'] as const
+export const presetNames = ['int8', 'int8-dynamic', 'int8-static', 'int4', 'fp16'] as const
 
 export type PresetName = (typeof presetNames)[number]
 

@@ -2,7 +2,7 @@ import { TinsmithError } from '../base/errors.js'
 import type { Progress } from '../base/progress.js'
 import { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'
-import { probe } from '../calibration/probes.js'
+import { outputsFor, probesOf } from '../calibration/probes.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
@@ -105,20 +105,12 @@ async function runStep(model: Model, { pass, options, optional }: RecipeStep, co
 async function largestDifference(before: readonly (readonly [string, Graph])[], model: Model, context: RunContext): Promise<number> {
   let worst = 0
   for (const [name, graph] of before) {
-    const [old, changed] = [await context.open(graph), await context.open(model.graphs.get(name)!)]
-    try {
-      const pasts = graph.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]
-      for (const past of pasts) {
-        const feeds = probe(graph, new Random(context.seed, `probe ${past}`), past)
-        const [expected, got] = [await old.run(feeds), await changed.run(feeds)]
-        for (const output of changed.outputs)
-          if (expected[output.name])
-            worst = Math.max(worst, relativeDifference(numbersOf(expected[output.name]), numbersOf(got[output.name])))
-      }
-    } finally {
-      await old.dispose()
-      await changed.dispose()
-    }
+    const feeds = probesOf(graph, context.seed)
+    const expected = await outputsFor(feeds, context.open(graph))
+    const got = await outputsFor(feeds, context.open(model.graphs.get(name)!))
+    for (const [i, outputs] of got.entries())
+      for (const [output, array] of Object.entries(outputs))
+        if (expected[i][output]) worst = Math.max(worst, relativeDifference(numbersOf(expected[i][output]), numbersOf(array)))
   }
   return worst
 }

@@ -2,19 +2,7 @@ import { type Document, LineCounter, parseDocument } from 'yaml'
 import * as z from 'zod'
 import { badInput, didYouMean, usage } from '../base/errors.js'
 import { type Pass, passes } from '../passes/index.js'
-
-/** Dtype words of transformers.js with the suffixes of their files. */
-export const dtypeSuffixes = {
-  fp32: '',
-  fp16: '_fp16',
-  q8: '_quantized',
-  int8: '_int8',
-  uint8: '_uint8',
-  q4: '_q4',
-  q4f16: '_q4f16',
-} as const
-
-export type DTypeWord = keyof typeof dtypeSuffixes
+import { type DTypeWord, dtypeSuffixes } from '../pipelines/index.js'
 
 const entry = z.union([z.string(), z.record(z.string(), z.record(z.string(), z.unknown()).nullable())])
 

@@ -1,8 +1,7 @@
 import { runtime } from '#engine'
 import { type Folder, readAll } from '../base/bytes.js'
 import { TinsmithError, throwIfAborted } from '../base/errors.js'
-import { Random } from '../base/random.js'
-import { probe } from '../calibration/probes.js'
+import { outputsFor, probesOf } from '../calibration/probes.js'
 import { openGraph } from '../engine/open.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
@@ -102,16 +101,11 @@ function shorten(line: string | undefined): string {
 }
 
 async function compareRuns(meant: Graph, path: string, folder: Folder, { seed = 0, signal }: ReadBackOptions): Promise<void> {
-  const sessions = [await openGraph(meant), await loadFile(folder, path)] as const
-  try {
-    for (const past of meant.inputs.some((input) => input.name.startsWith('past')) ? [0, 3] : [0]) {
-      const feeds = probe(meant, new Random(seed, `probe ${past}`), past)
-      const [want, got] = await Promise.all(sessions.map((session) => session.run(feeds, { signal })))
-      for (const name of Object.keys(want)) compareOutput(want[name], got[name], name, path)
-    }
-  } finally {
-    for (const session of sessions) await session.dispose()
-  }
+  const feeds = probesOf(meant, seed)
+  const wanted = await outputsFor(feeds, openGraph(meant), signal)
+  const got = await outputsFor(feeds, loadFile(folder, path), signal)
+  for (const [i, outputs] of wanted.entries())
+    for (const name of Object.keys(outputs)) compareOutput(outputs[name], got[i][name], name, path)
 }
 
 function compareOutput(want: NDArray, got: NDArray | undefined, name: string, path: string): void {

@@ -22,11 +22,12 @@ describe('a graph', () => {
     verify(model.graph)
     expect(printGraph(model.graph).split('\n')).toEqual([
       'main(x: float32[n, 2]) {',
-      '  const c: float32[2] = {1, 2}',
+      '  const c: float32[2] = <data>',
       expect.stringContaining('  y: float32, _ = Add(x, c, _)'),
       '  return y',
       '}',
     ])
+    expect(model.graph.value('c')!.tensor!.elements).toEqual(Float32Array.of(1, 2))
     expect(model.graph.notes.get('k')).toBe('v')
     expect(model.graph.first!.notes.get('pass')).toBe('none')
     expect(model.graph.opsets).toEqual(new Map([['', 21]]))

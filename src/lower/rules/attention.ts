@@ -3,15 +3,10 @@ import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { ArrayTensor } from '../../ir/tensor.js'
+import { maskedScores } from '../../nn/attention-spelling.js'
 import { Net } from '../../nn/net.js'
 import { ndarray } from '../../numbers/dtype.js'
 import type { LowerRule, MaskInputs } from '../rule.js'
-
-/** What is added to the scores of keys that a query may not see; finite, since infinities cancel to NaN. */
-export const maskedScore = -3.4028234663852886e38
-
-/** The same in 16 bits. */
-export const maskedHalfScore = -65504
 
 /** Neither causal nor capped, on [batch, tokens, channels], with nothing but the result wanted. */
 export const isPlain = (node: Node) =>
@@ -102,9 +97,9 @@ function maskInputs(mask: Value, query: Value, graph: Graph, memo: Map<Value, Ma
 
 /** What is added to the scores of visible and of masked keys. */
 function biasConstants(net: Net, { dtype }: Value): [Value, Value] {
-  if (dtype !== 'float16') return [net.float(0), net.float(maskedScore)]
+  if (dtype !== 'float16') return [net.float(0), net.float(maskedScores.float32)]
   const half = (name: string, value: number) => net.constant(name, ArrayTensor.of(ndarray('float16', [], [value])))
-  return [half('float16_0', 0), half('float16_lowest', maskedHalfScore)]
+  return [half('float16_0', 0), half('float16_lowest', maskedScores.float16)]
 }
 
 /** Rotary positions by the operator that every opset of the runtime has; it takes the positions second. */

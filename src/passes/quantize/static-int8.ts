@@ -5,17 +5,16 @@ import { collect } from '../../calibration/collect.js'
 import { HistogramObserver, MomentsObserver, ObserverGroup, RowSampleObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
-import type { Range } from '../../numbers/histogram.js'
 import { affineFromRange, integerGrid } from '../../numbers/quantizer.js'
-import { rangeMse, rangePercentile } from '../../numbers/ranges.js'
-import { definePass, type PassContext, type Refusal } from '../pass.js'
+import { definePass, type PassContext, type PassResult } from '../pass.js'
 import { selection } from '../select.js'
 import { byInput, quantizeActivation, replaceConstant, selectLinears, selectTables } from './apply.js'
 import { quantizeAttentionProducts } from './attention-products.js'
-import { correctBias, type InputPlan } from './bias-correction.js'
+import { correctBias } from './bias-correction.js'
 import { quantizeTables } from './embeddings.js'
-import { OutputError, searchRange } from './output-error.js'
-import { divideRows, smoothingChoices, smoothingFactors } from './smoothing.js'
+import { choosePlan, type Observed } from './input-plan.js'
+import { OutputError } from './output-error.js'
+import { divideRows } from './smoothing.js'
 import { saturationChoices, weightCodes } from './weight-codes.js'
 import { weightNoise } from './weight-noise.js'
 
@@ -30,11 +29,20 @@ const options = z.strictObject({
     .boolean()
     .default(true)
     .describe('scale channels with outliers down where that lowers the error of the output (ranges: output)'),
+  smoothingPays: z
+    .number()
+    .positive()
+    .default(1.2)
+    .describe('smoothing multiplies in each run, so it must lower the error by this factor times 1 + inputs / outputs'),
   biasCorrection: z.boolean().default(true).describe('take the mean error of each output off its bias; special tokens do not count'),
   saturation: z
     .enum(saturationChoices)
     .default('pair-safe')
     .describe('how 16-bit sums are kept from overflowing on processors without VNNI'),
+  leastSignalToNoise: z
+    .number()
+    .default(10)
+    .describe('linears whose output would keep less than this many decibels of signal over noise stay in float'),
   rows: z.number().int().min(32).default(256).describe('tokens kept of each activation for searches'),
   embeddings: z.boolean().default(true).describe('word embeddings as 8-bit integers per row'),
   attention: z
@@ -47,9 +55,6 @@ type Options = z.output<typeof options>
 
 const activationGrid = integerGrid('uint8')
 
-/** By how much smoothing must lower the error, times 1 + inputs / outputs: the wider the input, the dearer its multiplication in each run. */
-const smoothingPays = 1.2
-
 /** 8-bit weights and activations with ranges fixed by calibration: nothing depends on what else is in a batch. */
 export const staticInt8 = definePass({
   name: 'static-int8',
@@ -59,53 +64,46 @@ export const staticInt8 = definePass({
   needs: { calibration: true },
   exact: false,
   async run(model, chosen, context) {
-    const refused: Refusal[] = []
-    const details: Record<string, string | number>[] = []
-    let changed = 0
+    const results: Required<PassResult>[] = []
     for (const graph of model.graphs.values()) {
       const anatomy = anatomyOf(graph)
-      const { chosen: linears, refused: left } = selectLinears(anatomy, chosen)
-      refused.push(...left)
-      const groups = byInput(linears)
-      const observed = await observe(graph, groups, chosen, context)
-      const errors = await OutputError.open(context)
-      const stage = context.progress.stage('choosing ranges', groups.size)
-      try {
-        for (const [value, readers] of groups) {
-          context.signal?.throwIfAborted()
-          details.push(
-            ...(await quantizeGroup(
-              graph,
-              value,
-              readers,
-              observed.get(value)!,
-              errors,
-              chosen,
-              context.random.stream(`signs ${value.name}`),
-            )),
-          )
-          stage.advance()
-        }
-      } finally {
-        stage.end()
-        await errors.close()
-      }
-      changed += linears.length
-      if (chosen.embeddings) changed += await quantizeTables(graph, selectTables(anatomy, chosen))
-      if (!chosen.attention) continue
-      const products = await quantizeAttentionProducts(graph, chosen, context)
-      changed += products.changed
-      refused.push(...products.refused)
-      details.push(...products.details)
+      const { chosen: linears, refused } = selectLinears(anatomy, chosen)
+      results.push({ changed: 0, refused, details: [] }, ...(await quantizeLinears(graph, linears, chosen, context)))
+      if (chosen.embeddings) results.push({ changed: await quantizeTables(graph, selectTables(anatomy, chosen)), refused: [], details: [] })
+      if (chosen.attention) results.push(await quantizeAttentionProducts(graph, chosen, context))
     }
-    return { changed, refused, details }
+    return {
+      changed: results.reduce((sum, { changed }) => sum + changed, 0),
+      refused: results.flatMap(({ refused }) => refused),
+      details: results.flatMap(({ details }) => details),
+    }
   },
 })
 
-interface Observed {
-  readonly channels: MomentsObserver
-  readonly rows: RowSampleObserver
-  readonly histogram: HistogramObserver | null
+/** One result for each value that linears read. */
+async function quantizeLinears(
+  graph: Graph,
+  linears: readonly Linear[],
+  chosen: Options,
+  context: PassContext,
+): Promise<Required<PassResult>[]> {
+  const groups = byInput(linears)
+  const observed = await observe(graph, groups, chosen, context)
+  const errors = await OutputError.open(context)
+  const stage = context.progress.stage('choosing ranges', groups.size)
+  const results: Required<PassResult>[] = []
+  try {
+    for (const [value, readers] of groups) {
+      context.signal?.throwIfAborted()
+      const signs = context.random.stream(`signs ${value.name}`)
+      results.push(await quantizeGroup(graph, value, readers, observed.get(value)!, errors, chosen, signs))
+      stage.advance()
+    }
+  } finally {
+    stage.end()
+    await errors.close()
+  }
+  return results
 }
 
 async function observe(
@@ -137,7 +135,7 @@ async function quantizeGroup(
   errors: OutputError,
   chosen: Options,
   random: Random,
-): Promise<Record<string, string | number>[]> {
+): Promise<Required<PassResult>> {
   const weights: Float32Array[] = []
   for (const linear of readers) weights.push((await linear.weight.tensor!.read()) as Float32Array)
   const { rows, special, count } = observed.rows
@@ -150,6 +148,7 @@ async function quantizeGroup(
     chosen,
   )
   const signalToNoise = -10 * Math.log10(Math.max((await errors.measure(sample, plan.factors, plan.range)) / count, 1e-12))
+  if (signalToNoise < chosen.leastSignalToNoise) return leftInFloat(readers, signalToNoise)
   const details: Record<string, string | number>[] = []
   for (const [i, linear] of readers.entries()) {
     const weight = plan.factors ? divideRows(weights[i], plan.factors) : weights[i]
@@ -161,47 +160,10 @@ async function quantizeGroup(
   }
   const activation = affineFromRange(plan.range.min, plan.range.max, activationGrid)
   quantizeActivation(graph, value, readers, activation, `${readers[0].name}.input`, plan.factors)
-  return details
+  return { changed: readers.length, refused: [], details }
 }
 
-type Measure = (factors: Float32Array | null, range: Range) => Promise<number>
-
-/** Errors of weights that are divided by factors. */
-type Noise = (factors: Float32Array | null) => number
-
-async function choosePlan(
-  { channels, histogram }: Observed,
-  readers: readonly Linear[],
-  measure: Measure,
-  noise: Noise,
-  chosen: Options,
-): Promise<InputPlan> {
-  const whole = rangeOf(channels)
-  if (chosen.ranges === 'minmax') return { factors: null, range: whole }
-  if (chosen.ranges === 'mse') return { factors: null, range: rangeMse(histogram!.histogram, activationGrid) }
-  if (chosen.ranges === 'percentile') return { factors: null, range: rangePercentile(histogram!.histogram, chosen.percentile) }
-  const search = async (factors: Float32Array | null, range: Range) => {
-    const found = await searchRange((candidate) => measure(factors, candidate), range)
-    return { factors, range: found.range, error: found.error + (chosen.smoothing ? noise(factors) : 0) }
-  }
-  const plain = await search(null, whole)
-  if (!chosen.smoothing) return plain
-  const plans: (InputPlan & { error: number })[] = []
-  for (const multiple of smoothingChoices) {
-    const factors = smoothingFactors(channels, multiple)
-    if (factors.some((factor) => factor < 1)) plans.push(await search(factors, rangeOf(channels, factors)))
-  }
-  const [best] = plans.sort((a, b) => a.error - b.error)
-  const dearness = 1 + readers[0].inputs / readers.reduce((sum, { outputs }) => sum + outputs, 0)
-  return best && best.error * smoothingPays * dearness < plain.error ? best : plain
-}
-
-/** The range of all channels, each times its factor. */
-function rangeOf({ min, max }: MomentsObserver, factors?: Float32Array): Range {
-  let [low, high] = [0, 0]
-  for (let c = 0; c < min.length; c++) {
-    low = Math.min(low, min[c] * (factors?.[c] ?? 1))
-    high = Math.max(high, max[c] * (factors?.[c] ?? 1))
-  }
-  return { min: low, max: high }
+function leftInFloat(readers: readonly Linear[], signalToNoise: number): Required<PassResult> {
+  const why = `8-bit inputs would leave ${signalToNoise.toFixed(1)} dB of signal over noise`
+  return { changed: 0, refused: readers.map(({ name }) => ({ what: name, why })), details: [] }
 }
