@@ -44,6 +44,11 @@ export async function calibrationFromFile(
       where: source.name,
       hint: 'Give a file with one text a line, or a table with a column of texts.',
     })
+  if (chosen.every((text) => isNumeric(text)))
+    throw badInput('the calibration file holds numbers where texts are expected', {
+      where: source.name,
+      hint: 'Say which column holds the texts, for example --columns text=1.',
+    })
   const texts = chosen.map((text) => (typeof text === 'string' ? text : text[0]))
   if (narrowness(texts) > narrowShare) progress.warn(`many calibration texts in ${source.name} begin alike; ranges may not fit other texts`)
   const encoded = chosen.map((text) => tokenizer.encodeOne(text, { maxLength: Math.min(options.maxLength, tokenizer.maxLength) }))
@@ -53,6 +58,10 @@ export async function calibrationFromFile(
 /** Both texts of a pair, each for itself, unless the model reads pairs. */
 function textsOf(samples: readonly TextSample[]): TextOrPair[] {
   return samples.flatMap((sample) => [...sample.texts])
+}
+
+function isNumeric(text: TextOrPair): boolean {
+  return typeof text === 'string' && text.trim() !== '' && Number.isFinite(Number(text))
 }
 
 /** Calibration from token ids. */

@@ -17,8 +17,3 @@ export interface OpenOptions extends LoadOptions {
 export async function openGraph(graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
   return runtime.load(await splitOnnx(lower(graph, runtime.target, { observe })), options)
 }
-
-/** Loads an ONNX file as it is. */
-export function openFile(path: string, options: LoadOptions = {}): Promise<Session> {
-  return runtime.load({ path }, options)
-}

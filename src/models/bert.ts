@@ -92,6 +92,12 @@ const heads: Readonly<Record<string, Head>> = {
   BertForTokenClassification(net, shape, hidden, source) {
     net.output('logits', linear(net.at('classifier'), hidden, shape.hidden, source.config.labelCount, true))
   },
+  BertForQuestionAnswering(net, shape, hidden) {
+    const head = net.at('qa_outputs')
+    const logits = linear(head, hidden, shape.hidden, 2, true)
+    const parts = head.ops('Split', [logits], { attributes: { axis: int(-1), num_outputs: int(2) }, outputs: ['start', 'end'] })
+    parts.forEach((part, i) => void net.output(['start_logits', 'end_logits'][i], head.op('Squeeze', [part, net.ints([-1])])))
+  },
 }
 
 /** The encoder's module: `bert` in checkpoints that were saved with a head. */
@@ -109,7 +115,7 @@ function pooled(net: Net, shape: Shape, hidden: Value): Value {
 export const bert: Architecture = {
   type: 'bert',
   summary:
-    'encoders with absolute positions and LayerNorm after each residual: base, masked language model, classifiers, sentence embeddings',
+    'encoders with absolute positions and LayerNorm after each residual: base, masked language model, classifiers, question answering, sentence embeddings',
   source: 'BERT: Pre-training of Deep Bidirectional Transformers, 2018',
   classes: Object.keys(heads),
   build(source) {

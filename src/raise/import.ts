@@ -55,14 +55,16 @@ async function fromCheckpoint(folder: Folder): Promise<Read> {
     tidy(graph)
   }
   const model = new Model(graphs, { config, files: await openFiles(folder, files) })
-  return {
-    model,
-    warnings: unused.length
-      ? [
-          `${unused.length} tensors of the checkpoint are not part of the graph: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ' ...' : ''}`,
-        ]
-      : [],
-  }
+  return { model, warnings: leftOver(unused.filter((name) => !buffer.test(name))) }
+}
+
+/** Tables that the reference library computes and some checkpoints hold all the same. */
+const buffer = /(^|\.)(position_ids|inv_freq|masked_bias)$/
+
+function leftOver(names: readonly string[]): string[] {
+  if (!names.length) return []
+  const few = names.slice(0, 3).join(', ') + (names.length > 3 ? ' ...' : '')
+  return [`${names.length} tensors of the checkpoint are not part of the graph: ${few}`]
 }
 
 async function fromOnnx({ folder, graphs }: Source): Promise<Read> {

@@ -329,6 +329,35 @@ export const cases: Case[] = [
     },
   },
   {
+    name: 'constants beside the graph',
+    async run(runtime) {
+      const constant = (name: string, dtype: DType, location: string, length: number) => {
+        return { name, dtype, dims: [2], external: { location, offset: 0, length } }
+      }
+      const bytes = tinyOnnx({
+        inputs: { x: ['float32', [2]] },
+        outputs: { y: ['float32', [2]] },
+        nodes: [
+          { op: 'DequantizeLinear', inputs: ['k', 'scale'], outputs: ['f'] },
+          { op: 'Add', inputs: ['x', 'f'], outputs: ['s'] },
+          { op: 'Mul', inputs: ['s', 'm'], outputs: ['y'] },
+        ],
+        constants: [
+          constant('k', 'int8', 'one', 2),
+          constant('m', 'float32', 'two', 8),
+          { name: 'scale', dtype: 'float32', dims: [], raw: raw(Float32Array.of(0.5)) },
+        ],
+      })
+      const constants = [
+        { name: 'k', dtype: 'int8' as const, shape: [2], location: 'one', bytes: Uint8Array.of(14, 240) },
+        { name: 'm', dtype: 'float32' as const, shape: [2], location: 'two', bytes: raw(Float32Array.of(2, 3)) },
+      ]
+      const session = await runtime.load({ bytes, constants })
+      same((await session.run({ x: floats([2], [1, 2]) })).y.data, [16, -18])
+      await session.dispose()
+    },
+  },
+  {
     name: 'runs beside each other',
     async run(runtime) {
       await use(runtime, affine, async (session) => {

@@ -117,6 +117,12 @@ describe('tensors', () => {
     await expect(new LazyTensor('float32', [2], async () => new Float32Array(3)).read()).rejects.toThrow('got 3 elements')
     const matrix = ArrayTensor.of(ndarray('int8', [2, 3], [1, 2, 3, 4, 5, 6]))
     expect(await transposed(matrix).read()).toEqual(Int8Array.of(1, 4, 2, 5, 3, 6))
+    const [rows, columns] = [19, 5]
+    const wide = Int32Array.from({ length: rows * columns }, (_, i) => i)
+    const turned = await transposed(new ArrayTensor('int32', [rows, columns], wide)).read()
+    wide.forEach((element, i) => {
+      expect(turned[(i % columns) * rows + Math.floor(i / columns)]).toBe(element)
+    })
     expect(() => new ArrayTensor('float32', [2], new Float32Array(3))).toThrow('needs 2 elements and has 3')
   })
 })

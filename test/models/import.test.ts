@@ -150,6 +150,34 @@ describe('buildGraphs', () => {
     expect(modelOf(without).graph.outputs.map(({ name }) => name)).toEqual(['last_hidden_state'])
   })
 
+  it('answers to questions: a start and an end score for each token, from one linear', async () => {
+    const checkpoint = bert({ architectures: ['BertForQuestionAnswering'] })
+    const { graph } = modelOf(checkpoint)
+    const inputs = { input_ids: ndarray('int64', [1, 3], [1, 2, 3]), attention_mask: ndarray('int64', [1, 3], [1, 1, 1]) }
+    const feeds = completed(graph, inputs)
+    const { start_logits: start, end_logits: end } = await evaluateGraph(graph, feeds)
+    expect([start.shape, end.shape]).toEqual([
+      [1, 3],
+      [1, 3],
+    ])
+    const tensors = new Map([...checkpoint.tensors].map(([name, tensor]) => [name.replace(/^bert\./, ''), tensor]))
+    const base = await evaluateGraph(modelOf({ config: { ...checkpoint.config, architectures: ['BertModel'] }, tensors }).graph, feeds)
+    const [hidden, weight, bias] = [
+      base['last_hidden_state'].data,
+      checkpoint.tensors.get('qa_outputs.weight')!,
+      checkpoint.tensors.get('qa_outputs.bias')!,
+    ]
+    const score = (token: number, label: number) => {
+      let sum = Number(bias.elements![label])
+      for (let i = 0; i < 16; i++) sum += Number(hidden[token * 16 + i]) * Number(weight.elements![label * 16 + i])
+      return sum
+    }
+    for (let token = 0; token < 3; token++) {
+      expect(Number(start.data[token])).toBeCloseTo(score(token, 0), 5)
+      expect(Number(end.data[token])).toBeCloseTo(score(token, 1), 5)
+    }
+  })
+
   it('newer files keep the base of rotary positions in rope_parameters', async () => {
     const older = modelOf(llama({ rope_theta: 500, rope_scaling: { type: 'linear', factor: 2 } }))
     const newer = modelOf(llama({ rope_parameters: { rope_type: 'linear', rope_theta: 500, factor: 2 } }))

@@ -4,7 +4,7 @@ import { type ByteSink, type ByteSource, MemoryFolder, MemorySource } from '../.
 import { ArrayTensor, Graph, LazyTensor, printGraph, StoredTensor, type Tensor } from '../../src/ir/index.js'
 import { allocate, type DType, dtypes, ndarray } from '../../src/numbers/dtype.js'
 import { decodeBytes } from '../../src/onnx/decode.js'
-import { encodeOnnx, readOnnx, writeOnnx } from '../../src/onnx/index.js'
+import { encodeOnnx, onnxBytes, readOnnx, splitOnnx, writeOnnx } from '../../src/onnx/index.js'
 import { modelProto } from '../../src/onnx/schema.js'
 
 function graphOf(tensors: Tensor[]): Graph {
@@ -122,6 +122,54 @@ describe('external data', () => {
     const { folder, read } = await write(graphOf([floats(1000), floats(300_000)]))
     expect(folder.files.get('model.onnx_data')!.length).toBe(4096 + 1_200_000)
     expect(((await read()).value('c1')!.tensor as StoredTensor).offset).toBe(4096)
+  })
+})
+
+describe('a graph in memory', () => {
+  test('has its large constants apart, each read once and named as the file says', async () => {
+    const reads: string[] = []
+    const counted = (name: string, count: number) =>
+      new LazyTensor('int8', [count], async () => {
+        reads.push(name)
+        return new Int8Array(count).fill(name.length)
+      })
+    const [small, large, shared] = [counted('a', 100), counted('bb', 5000), counted('ccc', 6000)]
+    const graph = graphOf([small, large, shared, shared])
+    const { bytes, constants } = await splitOnnx(graph)
+    expect(reads.sort()).toEqual(['a', 'bb', 'ccc'])
+    expect(constants.map(({ name, bytes: contents }) => [name, contents.length, contents[0]])).toEqual([
+      ['c1', 5000, 2],
+      ['c2', 6000, 3],
+      ['c3', 6000, 3],
+    ])
+    const files = new Map(constants.map(({ location, bytes: contents }) => [location, contents]))
+    expect(files.size).toBe(2)
+    const open = async (path: string) => new MemorySource(files.get(path)!)
+    const again = (await readOnnx(new MemorySource(bytes), { external: open })).graph
+    for (const [name, { tensor }] of graph.constants) expect(await again.value(name)!.tensor!.read()).toEqual(await tensor!.read())
+  })
+
+  test('keeps in the graph what inner graphs share with it', async () => {
+    const shared = floats(1000)
+    const graph = graphOf([shared, floats(2000, 1)])
+    const inner = graphOf([shared])
+    graph.add('If', [graph.addConstant('flag', ArrayTensor.of(ndarray('bool', [], [1])))], {
+      outputs: ['z'],
+      attributes: { then_branch: { kind: 'graph', value: inner } },
+    })
+    expect((await splitOnnx(graph)).constants.map(({ name }) => name)).toEqual(['c1'])
+  })
+
+  test('tells its size as a file without reading anything', async () => {
+    const unread = new LazyTensor('float32', [5000], () => Promise.reject(new Error('read')))
+    const graph = graphOf([unread, floats(10)])
+    const written = graphOf([floats(5000), floats(10)])
+    expect(await onnxBytes(graph)).toBe((await encodeOnnx(written)).length)
+    const folder = new MemoryFolder()
+    const externalData = { file: (name: string) => folder.create(name), basename: 'd', when: 'always', chunkBytes: 10_000 } as const
+    await writeOnnx(written, await folder.create('m'), { externalData })
+    const total = [...folder.files.values()].reduce((sum, { length }) => sum + length, 0)
+    expect(await onnxBytes(graph, { externalData })).toBe(total)
   })
 })
 

@@ -69,7 +69,8 @@ export function tinyBert(random: Random, sizes: Partial<BertSizes> = {}, config:
     linear('cls.predictions.transform.dense', hidden, hidden)
     norm('cls.predictions.transform.LayerNorm')
     shapes['cls.predictions.bias'] = [vocabulary]
-  } else if (className !== 'BertForTokenClassification') linear(`${prefix}pooler.dense`, hidden, hidden)
+  } else if (className === 'BertForQuestionAnswering') linear('qa_outputs', hidden, 2)
+  else if (className !== 'BertForTokenClassification') linear(`${prefix}pooler.dense`, hidden, hidden)
   if (className.includes('Classification')) linear('classifier', hidden, (config['num_labels'] as number | undefined) ?? 2)
   return {
     config: {
