@@ -53,9 +53,9 @@ async function pythonPeers() {
   const fused = path.join(work, 'fp32/onnx/model.onnx')
   const plain = await writePlainOnnx(source, path.join(work, 'plain.onnx'))
   const kinds = [
-    { name: 'Python dynamic s8 per channel', kind: 'dynamic', from: fused },
-    { name: 'Python dynamic u8', kind: 'dynamic-u8', from: fused },
-    { name: 'Python static defaults', kind: 'static', from: plain, words: [calibration] },
+    { name: 'python-dynamic-s8', kind: 'dynamic', from: fused },
+    { name: 'python-dynamic-u8', kind: 'dynamic-u8', from: fused },
+    { name: 'python-static', kind: 'static', from: plain, words: [calibration] },
   ]
   const made = []
   for (const { name, kind, from, words = [] } of kinds) {

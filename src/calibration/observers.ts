@@ -59,14 +59,17 @@ export class MomentsObserver implements Observer {
     const data = array.data as Float32Array
     const { channels, sum, sumOfSquares, min, max } = this
     for (let row = 0, at = 0; at < data.length; row++, at += channels) {
-      const counts = special[row] ? 0 : 1
-      this.count += counts
       for (let c = 0; c < channels; c++) {
         const x = data[at + c]
         if (x < min[c]) min[c] = x
         if (x > max[c]) max[c] = x
-        sum[c] += counts * x
-        sumOfSquares[c] += counts * x * x
+      }
+      if (special[row]) continue
+      this.count++
+      for (let c = 0; c < channels; c++) {
+        const x = data[at + c]
+        sum[c] += x
+        sumOfSquares[c] += x * x
       }
     }
   }

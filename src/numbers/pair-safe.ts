@@ -29,34 +29,40 @@ const largestCode = 127
 export function pairSafeWeights(weights: Float32Array, inputs: number, outputs: number): PairSafeWeights {
   const largest = new Float32Array(outputs)
   for (let i = 0, n = 0; i < weights.length; i++, n = n + 1 === outputs ? 0 : n + 1) largest[n] = Math.max(largest[n], Math.abs(weights[i]))
-  const best: PairSafeWeights = { codes: new Int8Array(weights.length), scale: new Float32Array(outputs) }
+  const codes = new Int8Array(weights.length)
+  const scale = new Float32Array(outputs)
   const column = new Float64Array(inputs)
-  const trial = new Int8Array(inputs)
+  let [best, trial] = [new Int8Array(inputs), new Int8Array(inputs)]
   for (let n = 0; n < outputs; n++) {
     for (let k = 0; k < inputs; k++) column[k] = weights[k * outputs + n]
     let least = Number.POSITIVE_INFINITY
     for (const factor of growth) {
-      const scale = Math.fround((factor * largest[n]) / largestCode) || 1
-      const { error, shaved } = quantizeColumn(column, scale, trial)
+      const candidate = Math.fround((factor * largest[n]) / largestCode) || 1
+      const { error, shaved } = quantizeColumn(column, candidate, trial)
       if (error < least) {
         least = error
-        best.scale[n] = scale
-        for (let k = 0; k < inputs; k++) best.codes[k * outputs + n] = trial[k]
+        scale[n] = candidate
+        ;[best, trial] = [trial, best]
       }
       if (!shaved) break
     }
+    for (let k = 0; k < inputs; k++) codes[k * outputs + n] = best[k]
   }
-  return best
+  return { codes, scale }
 }
 
 /** Codes of a column into `codes`; returns the squared error and whether a pair had too much. */
 function quantizeColumn(column: Float64Array, scale: number, codes: Int8Array): { error: number; shaved: boolean } {
+  const inverse = 1 / scale
   let shaved = false
   let error = 0
   for (let k = 0; k < column.length; k += 2) {
-    let a = clamp(roundSmall(column[k] / scale))
-    let b = k + 1 < column.length ? clamp(roundSmall(column[k + 1] / scale)) : 0
-    const excess = a * b > 0 ? Math.abs(a + b) - largestPair : 0
+    const x = column[k]
+    const y = k + 1 < column.length ? column[k + 1] : 0
+    let a = clamp(roundSmall(x * inverse))
+    let b = clamp(roundSmall(y * inverse))
+    // Only codes of one sign can have too much.
+    const excess = Math.abs(a + b) - largestPair
     if (excess > 0) {
       shaved = true
       const half = Math.floor(excess / 2)
@@ -64,11 +70,9 @@ function quantizeColumn(column: Float64Array, scale: number, codes: Int8Array): 
       b -= Math.sign(b) * (excess - half)
     }
     codes[k] = a
-    error += (a * scale - column[k]) ** 2
-    if (k + 1 < column.length) {
-      codes[k + 1] = b
-      error += (b * scale - column[k + 1]) ** 2
-    }
+    codes[k + 1] = b
+    const [lostA, lostB] = [a * scale - x, b * scale - y]
+    error += lostA * lostA + lostB * lostB
   }
   return { error, shaved }
 }

@@ -2,8 +2,10 @@ import type { Linear } from '../../anatomy/index.js'
 import type { Graph } from '../../ir/graph.js'
 import { ArrayTensor } from '../../ir/tensor.js'
 import type { Range } from '../../numbers/histogram.js'
-import { affineFromRange, dequantize, integerGrid, quantize, wholeTensor } from '../../numbers/quantizer.js'
+import { affineFromRange, type Codes, dequantize, integerGrid, quantize, wholeTensor } from '../../numbers/quantizer.js'
 import type { QuantizedConstant } from './apply.js'
+
+const grid = integerGrid('uint8')
 
 /** How a linear's input is quantized. */
 export interface InputPlan {
@@ -22,35 +24,48 @@ export async function correctBias(
   codes: QuantizedConstant,
   rows: Float32Array,
   special: Uint8Array,
-  { factors, range }: InputPlan,
+  plan: InputPlan,
 ): Promise<void> {
   if (!linear.bias?.tensor) return
-  const { inputs } = linear
-  const scaled = factors ? rows.map((x, i) => x * factors[i % inputs]) : rows
-  const grid = integerGrid('uint8')
-  const parameters = wholeTensor(affineFromRange(range.min, range.max, grid))
-  const before = timesMatrix(meanRow(rows, special, inputs), weight)
-  const after = timesMatrix(
-    meanRow(dequantize(quantize(scaled, parameters, grid), parameters), special, inputs),
-    dequantize(codes.codes, codes.parameters, codes.layout),
-  )
+  const before = timesMatrix(meanRow(rows, special, linear.inputs), weight)
+  const after = timesMatrix(meanQuantizedRow(rows, special, linear.inputs, plan), codes.codes)
   const bias = (await linear.bias.tensor.read()) as Float32Array
-  const corrected = bias.map((b, n) => b + before[n] - after[n])
+  const corrected = bias.map((b, n) => b + before[n] - after[n] * codes.parameters.scale[n])
   graph.setTensor(linear.bias, new ArrayTensor('float32', [linear.outputs], corrected))
 }
 
+/** Mean over the rows that are not special, of [rows, channels]. */
 function meanRow(rows: Float32Array, special: Uint8Array, channels: number): Float64Array {
-  const mean = new Float64Array(channels)
-  const count = special.reduce((sum, mark) => sum + (mark ? 0 : 1), 0)
+  const sum = new Float64Array(channels)
+  let count = 0
   special.forEach((mark, row) => {
-    if (!mark) for (let c = 0; c < channels; c++) mean[c] += rows[row * channels + c] / count
+    if (mark) return
+    count++
+    for (let c = 0, i = row * channels; c < channels; c++, i++) sum[c] += rows[i]
   })
-  return mean
+  return count ? sum.map((total) => total / count) : sum
 }
 
-function timesMatrix(vector: Float64Array, matrix: Float32Array): Float64Array {
+/** The same of what the runtime makes of them. */
+function meanQuantizedRow(rows: Float32Array, special: Uint8Array, channels: number, { factors, range }: InputPlan): Float64Array {
+  const parameters = wholeTensor(affineFromRange(range.min, range.max, grid))
+  const scaled = factors ? timesFactors(rows, factors) : rows
+  return meanRow(dequantize(quantize(scaled, parameters, grid), parameters), special, channels)
+}
+
+function timesFactors(rows: Float32Array, factors: Float32Array): Float32Array {
+  const result = rows.slice()
+  for (let i = 0; i < result.length; ) for (let c = 0; c < factors.length; c++) result[i++] *= factors[c]
+  return result
+}
+
+/** [depth] times [depth, columns]. */
+function timesMatrix(vector: Float64Array, matrix: Float32Array | Codes): Float64Array {
   const columns = matrix.length / vector.length
   const result = new Float64Array(columns)
-  for (let k = 0, i = 0; k < vector.length; k++) for (let n = 0; n < columns; n++, i++) result[n] += vector[k] * matrix[i]
+  for (let k = 0, i = 0; k < vector.length; k++) {
+    const factor = vector[k]
+    for (let n = 0; n < columns; n++) result[n] += factor * matrix[i++]
+  }
   return result
 }

@@ -46,13 +46,15 @@ export async function choosePlan(
     const found = await searchRange((candidate) => measure(factors, candidate), range)
     return { factors, range: found.range, error: found.error + (chosen.smoothing ? noise(factors) : 0) }
   }
-  const plain = await search(null, whole)
-  if (!chosen.smoothing) return plain
-  const plans: (InputPlan & { error: number })[] = []
-  for (const multiple of smoothingChoices) {
-    const factors = smoothingFactors(channels, multiple)
-    if (factors.some((factor) => factor < 1)) plans.push(await search(factors, rangeOf(channels, factors)))
-  }
+  if (!chosen.smoothing) return search(null, whole)
+  const choices = smoothingChoices
+    .map((multiple) => smoothingFactors(channels, multiple))
+    .filter((factors) => factors.some((factor) => factor < 1))
+  // Beside each other, for a search waits for the engine most of the time.
+  const [plain, ...plans] = await Promise.all([
+    search(null, whole),
+    ...choices.map((factors) => search(factors, rangeOf(channels, factors))),
+  ])
   const [best] = plans.sort((a, b) => a.error - b.error)
   const dearness = 1 + readers[0].inputs / readers.reduce((sum, { outputs }) => sum + outputs, 0)
   return best && best.error * chosen.smoothingPays * dearness < plain.error ? best : plain

@@ -16,14 +16,16 @@ export function weightNoise(
 ): number {
   const inverse = Float32Array.from({ length: inputs }, (_, k) => 1 / (factors?.[k] ?? 1))
   const variance = weights.reduce((sum, weight) => sum + scaleSquares(weight, inverse) / 12, 0)
-  const perRow = rowWeights.data as Float32Array
-  let length = 0
-  for (let row = 0, i = 0; row < perRow.length; row++) {
-    let squares = 0
-    for (let k = 0; k < inputs; k++, i++) squares += (rows[i] / inverse[k]) ** 2
-    length += squares * perRow[row]
-  }
+  const length = channelSquares(rows, rowWeights.data as Float32Array).reduce((sum, squares, k) => sum + squares / inverse[k] ** 2, 0)
   return variance * length * combinations
+}
+
+/** Sum over rows of the squares of each channel, rows weighted. */
+function channelSquares(rows: Float32Array, rowWeights: Float32Array): Float64Array {
+  const squares = new Float64Array(rows.length / rowWeights.length)
+  for (let row = 0, i = 0; row < rowWeights.length; row++)
+    for (let k = 0; k < squares.length; k++, i++) squares[k] += rows[i] * rows[i] * rowWeights[row]
+  return squares
 }
 
 /** Sum over outputs of their squared scales, when the rows of the weight are multiplied by `inverse`. */
