@@ -973,9 +973,7 @@ export interface PassResult {
     readonly details?: readonly Readonly<Record<string, string | number>>[];
 }
 export interface PassContext {
-    open(graph: Graph, options?: {
-        observe?: readonly string[];
-    }): Promise<Session>;
+    open(graph: Graph, options?: OpenOptions): Promise<Session>;
     readonly calibration: Calibration | null;
     readonly random: Random;
     readonly progress: Progress;
@@ -1177,9 +1175,7 @@ export declare function preset(name: string, changes?: readonly string[]): Promi
 
 // recipes/run.d.ts
 export interface RunContext {
-    open(graph: Graph, options?: {
-        observe?: readonly string[];
-    }): Promise<Session>;
+    open(graph: Graph, options?: OpenOptions): Promise<Session>;
     readonly calibration: Calibration | null;
     readonly seed: number;
     readonly progress: Progress;

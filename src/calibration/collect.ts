@@ -1,4 +1,5 @@
 import type { Progress } from '../base/progress.js'
+import type { OpenOptions } from '../engine/open.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
@@ -7,7 +8,7 @@ import type { Observer } from './observers.js'
 
 /** What a calibration run needs from its surroundings. */
 export interface CollectContext {
-  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  open(graph: Graph, options?: OpenOptions): Promise<Session>
   readonly progress: Progress
   readonly signal: AbortSignal | undefined
 }

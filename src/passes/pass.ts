@@ -2,6 +2,7 @@ import type * as z from 'zod'
 import type { Progress } from '../base/progress.js'
 import type { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'
+import type { OpenOptions } from '../engine/open.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
@@ -23,7 +24,7 @@ export interface PassResult {
 /** What a pass may use besides the model. */
 export interface PassContext {
   /** Runs a graph; `observe` names values to return beside the outputs. */
-  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  open(graph: Graph, options?: OpenOptions): Promise<Session>
   readonly calibration: Calibration | null
   readonly random: Random
   readonly progress: Progress

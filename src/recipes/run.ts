@@ -3,6 +3,7 @@ import type { Progress } from '../base/progress.js'
 import { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'
 import { outputsFor, probesOf } from '../calibration/probes.js'
+import type { OpenOptions } from '../engine/open.js'
 import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
@@ -13,7 +14,7 @@ import type { PassContext, PassResult, Refusal } from '../passes/index.js'
 import type { Recipe, RecipeStep } from './schema.js'
 
 export interface RunContext {
-  open(graph: Graph, options?: { observe?: readonly string[] }): Promise<Session>
+  open(graph: Graph, options?: OpenOptions): Promise<Session>
   readonly calibration: Calibration | null
   readonly seed: number
   readonly progress: Progress

@@ -40,8 +40,9 @@ export class OutputError {
     this.#product = product
   }
 
+  /** Measurements run beside each other, so that one thread for each is better than all threads for one. */
   static async open(context: PassContext): Promise<OutputError> {
-    return new OutputError(await context.open(errorGraph()), await context.open(productGraph()))
+    return new OutputError(await context.open(errorGraph(), { threads: 1 }), await context.open(productGraph()))
   }
 
   /** What {@link measure} needs for all linears that read the same rows. */
