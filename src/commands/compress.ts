@@ -27,7 +27,7 @@ export interface CompressOptions extends CommandOptions {
   readonly calibrate?: string | readonly string[]
   /** `TASK=FILE`: what is measured before and after. */
   readonly evaluate?: string
-  /** Options of passes, as in `static-int8.samples=64`. */
+  /** Options of passes, as in `static-int8.rows=512`. */
   readonly set?: readonly string[]
   /** Replace a folder that holds files. */
   readonly force?: boolean

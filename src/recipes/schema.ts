@@ -44,7 +44,7 @@ export interface Recipe {
  *
  * @param text YAML
  * @param where file or preset, for messages
- * @param changes `path=value` overrides, as in `static-int8.samples=64`
+ * @param changes `path=value` overrides, as in `static-int8.rows=512`
  * @throws TinsmithError `bad-input` for unknown keys or passes (the nearest is named), wrong types, wrong options
  * @example
  * parseRecipe('passes: [fold-constants, {weight-only: {bits: 4}}]', 'example').steps.length // 2
@@ -137,7 +137,7 @@ interface Override {
 function parseChange(text: string): Override {
   const [, pass, option, value] = /^([\w-]+)\.([\w]+)=(.*)$/.exec(text) ?? []
   if (!pass)
-    throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.samples=64' })
+    throw usage(`--set takes pass.option=value and got ${JSON.stringify(text)}`, { hint: 'For example: --set static-int8.rows=512' })
   const document = parseDocument(value)
   if (document.errors.length) throw usage(`--set ${pass}.${option} got ${JSON.stringify(value)}, which is no value of YAML`)
   return { path: `${pass}.${option}`, pass, option, value: contentsOf(document, '--set'), used: false }
