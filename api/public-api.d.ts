@@ -281,6 +281,13 @@ export interface Calibration {
     readonly hash: string;
 }
 
+// calibration/collect.d.ts
+export interface CollectContext {
+    open(graph: Graph, options?: OpenOptions): Promise<Session>;
+    readonly progress: Progress;
+    readonly signal: AbortSignal | undefined;
+}
+
 // commands/cache.d.ts
 export declare const cacheActions: readonly ['where', 'size', 'clear'];
 export type CacheAction = (typeof cacheActions)[number];
@@ -972,12 +979,9 @@ export interface PassResult {
     readonly refused?: readonly Refusal[];
     readonly details?: readonly Readonly<Record<string, string | number>>[];
 }
-export interface PassContext {
-    open(graph: Graph, options?: OpenOptions): Promise<Session>;
+export interface PassContext extends CollectContext {
     readonly calibration: Calibration | null;
     readonly random: Random;
-    readonly progress: Progress;
-    readonly signal: AbortSignal | undefined;
 }
 export interface Pass<Options = unknown> {
     readonly name: string;
@@ -1174,12 +1178,8 @@ export declare const presetNames: readonly ['int8', 'int8-dynamic', 'int8-static
 export declare function preset(name: string, changes?: readonly string[]): Promise<Recipe>;
 
 // recipes/run.d.ts
-export interface RunContext {
-    open(graph: Graph, options?: OpenOptions): Promise<Session>;
-    readonly calibration: Calibration | null;
+export interface RunContext extends Omit<PassContext, 'random'> {
     readonly seed: number;
-    readonly progress: Progress;
-    readonly signal: AbortSignal | undefined;
     readonly store: StepStore | null;
 }
 export interface StepStore {

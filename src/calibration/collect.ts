@@ -8,6 +8,7 @@ import type { Observer } from './observers.js'
 
 /** What a calibration run needs from its surroundings. */
 export interface CollectContext {
+  /** Runs a graph; `observe` names values to return beside the outputs. */
   open(graph: Graph, options?: OpenOptions): Promise<Session>
   readonly progress: Progress
   readonly signal: AbortSignal | undefined

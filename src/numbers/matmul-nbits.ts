@@ -147,8 +147,12 @@ export function dequantizeBlocks(weight: BlockCodes, scale: Float32Array): Float
   return values
 }
 
-/** Every row packed by itself, filled up with 0 bits to whole bytes. */
-function packRows(codes: Uint8Array, rows: number, columns: number, bits: BlockBits): Uint8Array {
+/**
+ * Every row packed by itself, filled up with 0 bits to whole bytes; so lie the zero points [rows, blocks] of both operators.
+ *
+ * @param codes [rows, columns], each below 2 ** bits
+ */
+export function packRows(codes: Uint8Array, rows: number, columns: number, bits: BlockBits): Uint8Array {
   if ((columns * bits) % 8 === 0) return packBits(codes, bits)
   const bytes = Math.ceil((columns * bits) / 8)
   const packed = new Uint8Array(rows * bytes)

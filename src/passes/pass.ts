@@ -1,10 +1,7 @@
 import type * as z from 'zod'
-import type { Progress } from '../base/progress.js'
 import type { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'
-import type { OpenOptions } from '../engine/open.js'
-import type { Session } from '../engine/session.js'
-import type { Graph } from '../ir/graph.js'
+import type { CollectContext } from '../calibration/collect.js'
 import type { Model } from '../ir/model.js'
 
 /** Something that a pass was asked to change and left as it was. */
@@ -22,13 +19,9 @@ export interface PassResult {
 }
 
 /** What a pass may use besides the model. */
-export interface PassContext {
-  /** Runs a graph; `observe` names values to return beside the outputs. */
-  open(graph: Graph, options?: OpenOptions): Promise<Session>
+export interface PassContext extends CollectContext {
   readonly calibration: Calibration | null
   readonly random: Random
-  readonly progress: Progress
-  readonly signal: AbortSignal | undefined
 }
 
 /** One named rewriting of a model: one method, one file. */

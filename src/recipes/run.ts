@@ -1,10 +1,6 @@
 import { TinsmithError } from '../base/errors.js'
-import type { Progress } from '../base/progress.js'
 import { Random } from '../base/random.js'
-import type { Calibration } from '../calibration/calibration.js'
 import { outputsFor, probesOf } from '../calibration/probes.js'
-import type { OpenOptions } from '../engine/open.js'
-import type { Session } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import { tidy } from '../ir/tidy.js'
@@ -13,12 +9,8 @@ import { numbersOf } from '../numbers/dtype.js'
 import type { PassContext, PassResult, Refusal } from '../passes/index.js'
 import type { Recipe, RecipeStep } from './schema.js'
 
-export interface RunContext {
-  open(graph: Graph, options?: OpenOptions): Promise<Session>
-  readonly calibration: Calibration | null
+export interface RunContext extends Omit<PassContext, 'random'> {
   readonly seed: number
-  readonly progress: Progress
-  readonly signal: AbortSignal | undefined
   /** Keeps and finds results of finished steps; null to do without. */
   readonly store: StepStore | null
 }

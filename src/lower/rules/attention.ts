@@ -1,4 +1,4 @@
-import { float, int } from '../../ir/attribute.js'
+import { type Attributes, float, int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
@@ -23,6 +23,12 @@ export function paddingOf(mask: Value | null): Value | null {
     : null
 }
 
+/** The attribute `scale`, where the node has it. */
+export function scaleOf(node: Node): Attributes {
+  const scale = node.float('scale')
+  return scale === undefined ? {} : { scale: float(scale) }
+}
+
 /** Attention of encoders: keys are masked by padding alone or not at all. */
 const multiHead: LowerRule = {
   name: 'multi-head-attention',
@@ -35,8 +41,7 @@ const multiHead: LowerRule = {
     if (node.input(3) && !padding) return false
     const net = new Net(graph, undefined, node.name)
     const mask = padding && net.op('Cast', [padding], { to: int(6) }, { before: node })
-    const scale = node.float('scale')
-    const attributes = { num_heads: int(heads!), ...(scale === undefined ? {} : { scale: float(scale) }) }
+    const attributes = { num_heads: int(heads!), ...scaleOf(node) }
     const [query, key, value] = node.inputs
     const inputs = padding ? [query, key, value, null, mask] : [query, key, value]
     graph.replace(node, net.op('MultiHeadAttention', inputs, attributes, { domain: 'com.microsoft', before: node }))
@@ -54,13 +59,12 @@ const groupQuery: LowerRule = {
     if (!hasKernelHeadSize(pastKey)) return false
     const net = new Net(graph, undefined, node.name)
     const { bias, total, lengths } = maskInputs(mask, query!, graph, memo)
-    const scale = node.float('scale')
     const outputs = net.ops('GroupQueryAttention', [query, key, value, pastKey, pastValue, lengths, total, null, null, null, bias], {
       domain: 'com.microsoft',
       attributes: {
         num_heads: int(node.int('q_num_heads')!),
         kv_num_heads: int(node.int('kv_num_heads')!),
-        ...(scale === undefined ? {} : { scale: float(scale) }),
+        ...scaleOf(node),
       },
       outputs: ['attention', 'present_key', 'present_value'],
       before: node,

@@ -4,7 +4,7 @@ import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { LazyTensor, type Tensor, transposeMatrix } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
-import { type BlockBits, packMatMulNBits } from '../../numbers/matmul-nbits.js'
+import { type BlockBits, packMatMulNBits, packRows } from '../../numbers/matmul-nbits.js'
 import { evaluateNode } from '../../ops/evaluate.js'
 import type { LowerRule, Packed } from '../rule.js'
 import { biasOf, replaceProduct } from './products.js'
@@ -74,26 +74,18 @@ function packedConstants(graph: Graph, weight: BlockWeight, inputs: number, outp
     const data = (await tensor.read()) as T
     return transposed ? data : transposeMatrix(data, height, outputs)
   }
-  const pack = async () =>
-    packMatMulNBits({
-      rows: outputs,
-      columns: inputs,
-      bits,
-      blockSize,
-      codes: await rows<Uint8Array>(codeTensor, inputs),
-      zeroPoint: await rows<Uint8Array>(zeroTensor, blocks),
-    })
+  const zeroPoints = () => rows<Uint8Array>(zeroTensor, blocks)
+  const pack = async () => {
+    const weightCodes = await rows<Uint8Array>(codeTensor, inputs)
+    return packMatMulNBits({ rows: outputs, columns: inputs, bits, blockSize, codes: weightCodes, zeroPoint: await zeroPoints() }).data
+  }
   const packed = {
-    codes: constantInstead(
-      graph,
-      codes,
-      new LazyTensor('uint8', [outputs, blocks, (blockSize * bits) / 8], async () => (await pack()).data),
-    ),
+    codes: constantInstead(graph, codes, new LazyTensor('uint8', [outputs, blocks, (blockSize * bits) / 8], pack)),
     scale: constantInstead(graph, scale, new LazyTensor('float32', [outputs * blocks], () => rows<Float32Array>(scaleTensor, blocks))),
     zeroPoint: constantInstead(
       graph,
       zeroPoint,
-      new LazyTensor('uint8', [outputs * Math.ceil((blocks * bits) / 8)], async () => (await pack()).zeroPoint as Uint8Array),
+      new LazyTensor('uint8', [outputs * Math.ceil((blocks * bits) / 8)], async () => packRows(await zeroPoints(), outputs, blocks, bits)),
     ),
   }
   memo.set(codes, packed)

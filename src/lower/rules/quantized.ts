@@ -1,10 +1,10 @@
-import { float, int } from '../../ir/attribute.js'
+import { int } from '../../ir/attribute.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { ArrayTensor } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import type { LowerContext, LowerRule } from '../rule.js'
-import { isPlain, paddingOf } from './attention.js'
+import { isPlain, paddingOf, scaleOf } from './attention.js'
 import { biasOf, replaceProduct } from './products.js'
 
 /** Codes with their scale and zero point, as they stand before a DequantizeLinear. */
@@ -115,8 +115,7 @@ const integerAttention: LowerRule = {
     const mask = net.op('Cast', [padding], { to: int(6) }, place)
     const zero = net.constant('int8_zero', new ArrayTensor('int8', [], new Int8Array(1)))
     const inputs = [activation.codes, weight.codes, merged.bias, activation.scale, weight.scale, mask, activation.zeroPoint, zero]
-    const scale = node.float('scale')
-    const attributes = { num_heads: int(heads!), ...(scale === undefined ? {} : { scale: float(scale) }) }
+    const attributes = { num_heads: int(heads!), ...scaleOf(node) }
     graph.replace(node, net.op('QAttention', inputs, attributes, { domain: 'com.microsoft', ...place }))
     return true
   },

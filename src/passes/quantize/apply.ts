@@ -17,8 +17,8 @@ import type { Refusal } from '../pass.js'
 import { checkSelection, type Selection, selector } from '../select.js'
 import { insertFactors } from './smoothing.js'
 
-/** The linears that a pass may quantize: inside blocks, and the others when they are wide enough to pay. */
-export function selectLinears(anatomy: Anatomy, selection: Selection, smallest = 64): { chosen: Linear[]; refused: Refusal[] } {
+/** The selected linears, and why some of them cannot be quantized. */
+export function selectLinears(anatomy: Anatomy, selection: Selection): { chosen: Linear[]; refused: Refusal[] } {
   checkSelection(
     selection,
     [...anatomy.linears, ...anatomy.embeddings].map((layer) => layer.name),
@@ -27,18 +27,22 @@ export function selectLinears(anatomy: Anatomy, selection: Selection, smallest =
   const refused: Refusal[] = []
   const chosen = anatomy.linears.filter((linear) => {
     if (!selected(linear.name)) return false
-    const why = obstacle(linear, smallest)
+    const why = weightObstacle(linear) ?? sizeObstacle(linear)
     if (why) refused.push({ what: linear.name, why })
     return !why
   })
   return { chosen, refused }
 }
 
-function obstacle(linear: Linear, smallest: number): string | null {
+/** Why the weight of a linear cannot be quantized, whatever its size. */
+export function weightObstacle(linear: Linear): string | null {
   if (linear.dtype !== 'float32') return `its weight is ${linear.dtype} already`
   if (linear.product.input(1) !== linear.weight) return 'its weight is transposed or shared with another layer'
-  if (Math.min(linear.inputs, linear.outputs) < Math.min(smallest, 8)) return `it is only ${linear.inputs} x ${linear.outputs}`
   return null
+}
+
+function sizeObstacle({ inputs, outputs }: Linear): string | null {
+  return Math.min(inputs, outputs) < 8 ? `it is only ${inputs} x ${outputs}` : null
 }
 
 /** Codes of a constant with their scales, in place of its numbers: constant -> DequantizeLinear. */
@@ -150,6 +154,7 @@ export function selectTables(anatomy: Anatomy, selection: Selection): Embedding[
       table.table.dtype === 'float32' &&
       table.rows >= 1024 &&
       selected(table.name) &&
-      rootConstant(table.node.input(0)) === table.node.input(0),
+      rootConstant(table.node.input(0)) === table.node.input(0) &&
+      table.table.users.every((node) => node.type === 'Gather'),
   )
 }

@@ -6,7 +6,7 @@ import { type IntegerGrid, integerGrid, type Layout, minMaxParameters } from '..
 import { searchAffine, searchSymmetric } from '../../numbers/search.js'
 import { definePass, type Refusal } from '../pass.js'
 import { checkSelection, selection, selector } from '../select.js'
-import { quantizeConstant, replaceConstant } from './apply.js'
+import { quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
 
 const options = z.strictObject({
   ...selection,
@@ -77,7 +77,7 @@ function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weigh
   const head = anatomy.others.findLast((linear) => linear.outputs >= 256)
   for (const linear of anatomy.linears) {
     if (!selected(linear.name) || weights.has(linear.weight)) continue
-    const why = obstacle(linear)
+    const why = weightObstacle(linear) ?? depthObstacle(linear)
     if (why) refused.push({ what: linear.name, why })
     else if (linear !== head || chosen.embeddings)
       weights.set(linear.weight, { module: linear.name, value: linear.weight, bits: linear === head ? 8 : chosen.bits, axis: 0 })
@@ -85,10 +85,8 @@ function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weigh
   return [...weights.values()]
 }
 
-function obstacle(linear: Linear): string | null {
-  if (linear.dtype !== 'float32') return `its weight is ${linear.dtype} already`
-  if (linear.product.input(1) !== linear.weight) return 'its weight is transposed or shared with another layer'
-  return linear.inputs < 16 ? `it sums over ${linear.inputs} inputs only` : null
+function depthObstacle({ inputs }: Linear): string | null {
+  return inputs < 16 ? `it sums over ${inputs} inputs only` : null
 }
 
 async function quantizeWeight(

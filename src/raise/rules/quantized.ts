@@ -24,16 +24,23 @@ export function dequantize(
   return value
 }
 
+/** A weight [in, out] in float from its codes, in the module that the codes are named after. */
+function matrixOf(codes: Value, scale: Value, zeroPoint: Value | null, before: Node, graph: Graph): Value {
+  const net = new Net(graph, undefined, moduleOf(codes))
+  const inputs = zeroPoint ? [codes, scale, zeroPoint] : [codes, scale]
+  return net.op('DequantizeLinear', inputs, scale.shape?.length === 1 ? { axis: int(1) } : {}, { before })
+}
+
+function moduleOf(weight: Value): string {
+  return weight.name.replace(/\.weight$/, '')
+}
+
 /** x W + b in float, for a weight [in, out] of codes; takes the place of a fused node. */
 function linearOf(node: Node, graph: Graph, x: Value, weight: readonly (Value | null)[], bias: Value | null): void {
   const net = new Net(graph, undefined, node.name)
   const [codes, scale, zeroPoint] = weight
-  const perOutput = scale!.shape?.length === 1
-  const inputs = zeroPoint ? [codes, scale, zeroPoint] : [codes, scale]
   const place = { before: node }
-  const module = new Net(graph, undefined, codes!.name.replace(/\.weight$/, ''))
-  const matrix = module.op('DequantizeLinear', inputs, perOutput ? { axis: int(1) } : {}, place)
-  const product = net.op('MatMul', [x, matrix], {}, place)
+  const product = net.op('MatMul', [x, matrixOf(codes!, scale!, zeroPoint, node, graph)], {}, place)
   graph.replace(node, bias ? net.op('Add', [product, bias], {}, place) : product)
 }
 
@@ -70,8 +77,8 @@ const quantizedAttention: RaiseRule = {
     const width = bias.shape![0] as number
     const x = dequantize(codes, scale, zeroPoint, node, graph, context)
     const place = { before: node }
-    const projection = new Net(graph, undefined, weight.name.replace(/\.weight$/, ''))
-    const matrix = projection.op('DequantizeLinear', [weight, weightScale], weightScale!.shape?.length === 1 ? { axis: int(1) } : {}, place)
+    const projection = new Net(graph, undefined, moduleOf(weight))
+    const matrix = matrixOf(weight, weightScale!, null, node, graph)
     const merged = projection.op('Add', [projection.op('MatMul', [x, matrix], {}, place), bias], {}, place)
     const sizes = projection.ints([width / 3, width / 3, width / 3])
     const parts = projection.ops('Split', [merged, sizes], { ...place, attributes: { axis: int(-1) }, outputs: ['q', 'k', 'v'] })
