@@ -118,6 +118,55 @@ export function python() {
   return null
 }
 
+/** A Python with PyTorch and transformers, made on first use (some gigabytes); null with a message where that cannot be. `TINSMITH_TORCH` names one that is there. */
+export function torch() {
+  const folder = path.join(os.tmpdir(), 'tinsmith-bench-torch')
+  const file = process.env.TINSMITH_TORCH ?? path.join(folder, 'bin/python')
+  const versions = () => {
+    const asked = spawnSync(file, ['-c', 'import torch, transformers as t; print(torch.__version__, t.__version__)'])
+    return asked.status === 0 ? asked.stdout.toString().trim().split(' ') : null
+  }
+  if (!versions()) {
+    console.error('making an environment with the Python packages torch and transformers ...')
+    spawnSync('python3', ['-m', 'venv', folder])
+    spawnSync(file, ['-m', 'pip', 'install', '--quiet', 'torch==2.15', 'transformers'], { stdio: ['ignore', 'ignore', 'ignore'] })
+  }
+  const found = versions()
+  if (found) return { file, versions: { torch: found[0], transformers: found[1] } }
+  console.error('PyTorch is left out: there is no Python with torch and transformers, and none could be made')
+  return null
+}
+
+/** A process that does one piece of work for each line that it is sent and answers with a line. */
+export class Contestant {
+  #child
+  #waiting = []
+
+  constructor(file, args) {
+    this.#child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    let rest = ''
+    this.#child.stdout.on('data', (chunk) => {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop()
+      for (const line of lines) this.#waiting.shift()?.resolve(JSON.parse(line))
+    })
+    this.#child.on('exit', (code) => {
+      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`${file} ${args[0]} exited ${code}`))
+    })
+  }
+
+  ask(word) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject })
+      this.#child.stdin.write(`${word}\n`)
+    })
+  }
+
+  end() {
+    this.#child.stdin.end()
+  }
+}
+
 /** Rows of a CSV file without header. */
 export function readTable(file) {
   return fs

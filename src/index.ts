@@ -2,8 +2,10 @@ export { openFolder } from '#platform'
 export { type Anatomy, anatomyOf, type Block, type Embedding, type Linear, type Mixer, type Norm, type Role } from './anatomy/index.js'
 export { BlobSource, type ByteSink, type ByteSource, type Folder, MemoryFolder, MemorySource, type WritableFolder } from './base/bytes.js'
 export { type ErrorCode, type ErrorDetails, TinsmithError } from './base/errors.js'
+export type { Image } from './base/image.js'
 export { type Progress, SilentProgress, type Stage } from './base/progress.js'
 export * from './commands/index.js'
+export type { ImageFile, ImageSample, ImageSource, Sample, TextSample } from './data/index.js'
 export { type OpenOptions, openGraph } from './engine/open.js'
 export type {
   Feeds,
@@ -14,6 +16,7 @@ export type {
   RunOptions as SessionRunOptions,
   Session,
 } from './engine/session.js'
+export { type GradientOptions, gradient } from './grad/index.js'
 export { type Config, type Dim, Graph, Model, Node, printGraph, printNode, Tensor, Value, verify } from './ir/index.js'
 export { lower, type TargetName } from './lower/index.js'
 export { type DType, type Elements, type NDArray, ndarray } from './numbers/dtype.js'
@@ -24,6 +27,7 @@ export {
   type DTypeWord,
   type Entity,
   type GenerateOptions,
+  ImageProcessor,
   type Message,
   Pipeline,
   type TextOrPair,

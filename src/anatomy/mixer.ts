@@ -54,14 +54,14 @@ function expanded(node: Node): Mixer | null {
   }
 }
 
-/** The product behind scores, their scale, a soft cap and one addition or selection of a computed mask. */
-function scoreProduct(scores: Value, masked = false): Node | null {
+/** The product behind scores, their scale, a soft cap and at most two additions or selections of computed masks. */
+function scoreProduct(scores: Value, masks = 2): Node | null {
   const node = throughCarriers(scores, (value) => value.producer?.type === 'MatMul').producer
   if (node?.type === 'MatMul') return node
-  if (node?.type === 'Tanh') return scoreProduct(node.input(0)!, masked)
-  if (masked || (node?.type !== 'Add' && node?.type !== 'Where')) return null
+  if (node?.type === 'Tanh') return scoreProduct(node.input(0)!, masks)
+  if (!masks || (node?.type !== 'Add' && node?.type !== 'Where')) return null
   for (const input of node.inputs) {
-    const product = input && scoreProduct(input, true)
+    const product = input && scoreProduct(input, masks - 1)
     if (product) return product
   }
   return null

@@ -1,8 +1,10 @@
 import { BlobSource, type ByteSink, type ByteSource, type Folder, type WritableFolder } from './bytes.js'
 import { badInput, TinsmithError, unsupported, usage } from './errors.js'
 import { absentFile, missingAsset, relativeParts } from './folders.js'
-import type { FolderEntry, OpenSource, WriteFolderOptions } from './platform.js'
+import type { FolderEntry, OpenSource, ScratchFile, WriteFolderOptions } from './platform.js'
 import { Sha256 } from './sha256.js'
+
+export { decodeImage } from './decode-image.browser.js'
 
 /** In a folder while it is being written: until it goes, the folder counts as absent. */
 const unfinishedMark = '.tinsmith-unfinished'
@@ -97,6 +99,10 @@ export async function readAsset(url: URL): Promise<string> {
   })
   if (!response.ok) throw missingAsset(url, response.status)
   return response.text()
+}
+
+export function assetPath(url: URL): string {
+  throw unsupported('the files of this package have no paths in a browser', { where: url.href, hint: 'Fetch them from their addresses.' })
 }
 
 export function joinPath(...parts: string[]): string {
@@ -235,4 +241,19 @@ function cannotWrite(path: string, error: unknown): unknown {
     where: path,
     cause: error,
   })
+}
+
+export async function scratchFile(): Promise<ScratchFile> {
+  const parts = new Map<number, Uint8Array>()
+  return {
+    async write(offset, bytes) {
+      parts.set(offset, bytes.slice())
+    },
+    async read(offset, length) {
+      return (parts.get(offset) ?? new Uint8Array(0)).subarray(0, length)
+    },
+    async remove() {
+      parts.clear()
+    },
+  }
 }

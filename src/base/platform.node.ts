@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { ByteSource, Folder } from './bytes.js'
 import { cannotWrite, DiskFolder, FileSource, systemCode } from './files.node.js'
 import { missingAsset } from './folders.js'
 import type { FolderEntry, OpenSource } from './platform.js'
 
+export { decodeImage } from './decode-image.node.js'
+export { scratchFile } from './scratch.node.js'
 export { checkWritable, removeFolder, writeFolder } from './write-folder.node.js'
 
 const hashedAtOnce = 4 * 2 ** 20
@@ -67,6 +70,10 @@ export async function readAsset(url: URL): Promise<string> {
   } catch (error) {
     throw missingAsset(url, error)
   }
+}
+
+export function assetPath(url: URL): string {
+  return fileURLToPath(url)
 }
 
 export function joinPath(...parts: string[]): string {

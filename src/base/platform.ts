@@ -1,8 +1,16 @@
 import type { ByteSource, Folder, WritableFolder } from './bytes.js'
+import type { Image } from './image.js'
 
 /** A source that holds something of the system open. Closing is optional: it happens when nobody holds the source any more. */
 export interface OpenSource extends ByteSource {
   close(): Promise<void>
+}
+
+/** A file for what does not fit in memory; it is gone when the process ends. */
+export interface ScratchFile {
+  write(offset: number, bytes: Uint8Array): Promise<void>
+  read(offset: number, length: number): Promise<Uint8Array>
+  remove(): Promise<void>
 }
 
 export interface WriteFolderOptions {
@@ -39,6 +47,8 @@ export interface Platform {
   writeFolder<T>(path: string, options: WriteFolderOptions, fill: (folder: WritableFolder) => Promise<T>): Promise<T>
   /** What {@link Platform.writeFolder} checks before any work, for callers that want to know before theirs. */
   checkWritable(path: string, options: WriteFolderOptions): Promise<void>
+  /** A new temporary file. Throws `cannot-write` when there is no room for it; in browsers its content stays in memory. */
+  scratchFile(): Promise<ScratchFile>
   /** Removes a folder so that nobody sees a half of it. Nothing happens when there is none. */
   removeFolder(path: string): Promise<void>
   /** The folders in a folder; none when it does not exist. */
@@ -48,11 +58,18 @@ export interface Platform {
   pathKind(path: string): Promise<'file' | 'folder' | null>
   /** The text of a file that comes with this package, by an address relative to `import.meta.url`. Throws `failed` when it is not there. */
   readAsset(url: URL): Promise<string>
+  /** The path of a file or folder that comes with this package, by such an address. Throws `unsupported` in browsers. */
+  assetPath(url: URL): string
   /** Names of what lies directly in a folder, sorted; none when it does not exist. */
   namesIn(path: string): Promise<string[]>
   joinPath(...parts: string[]): string
   /** The folder that a path lies in, and its name there. */
   splitPath(path: string): { folder: string; name: string }
+  /**
+   * The pixels of an image file, upright. Throws `bad-input` with `name` when it cannot be read, and in Node.js `unsupported` when the
+   * package sharp is not installed.
+   */
+  decodeImage(bytes: Uint8Array, name: string): Promise<Image>
   /** SHA-256 in hexadecimal; a source is read piece by piece. */
   sha256(source: ByteSource | Uint8Array): Promise<string>
   /** Where Tinsmith may keep things: TINSMITH_CACHE, else `tinsmith` in the platform's cache folder. */

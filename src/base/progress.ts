@@ -10,6 +10,8 @@ export interface Progress {
 
 export interface Stage {
   advance(by?: number): void
+  /** What is shown beside the progress: a loss and its curve. */
+  note?(text: string): void
   end(): void
 }
 

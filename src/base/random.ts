@@ -8,6 +8,7 @@
  */
 export class Random {
   readonly seed: number
+  readonly #name: string
   readonly #key: [number, number]
   #counter = 0
   #block: Uint32Array = new Uint32Array(4)
@@ -15,12 +16,13 @@ export class Random {
 
   constructor(seed: number, name = '') {
     this.seed = seed
+    this.#name = name
     this.#key = [mix(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0), hashText(name)]
   }
 
-  /** An independent generator of the same seed. */
+  /** An independent generator of the same seed; a stream of a stream is known by both names. */
   stream(name: string): Random {
-    return new Random(this.seed, name)
+    return new Random(this.seed, this.#name ? `${this.#name}/${name}` : name)
   }
 
   /** 32 random bits as an unsigned integer. */

@@ -20,7 +20,7 @@ export interface CalibrationOptions {
   readonly columns?: string
 }
 
-export const calibrationDefaults: CalibrationOptions = { samples: 256, maxLength: 128, batchTokens: 2048 }
+export const calibrationDefaults: CalibrationOptions = { samples: 256, maxLength: 128, batchTokens: 256 }
 
 /** Share of texts with the same first word from which a warning is due. */
 const narrowShare = 0.5

@@ -38,33 +38,68 @@ export class HistogramObserver implements Observer {
   }
 }
 
-/** Mean, variance, smallest and largest of each channel, in float64; special tokens count for the extremes only. */
-export class MomentsObserver implements Observer {
+/** Smallest and largest element of each channel. */
+export class ChannelRangeObserver implements Observer {
   readonly channels: number
-  count = 0
-  readonly sum: Float64Array
-  readonly sumOfSquares: Float64Array
-  readonly min: Float64Array
-  readonly max: Float64Array
+  readonly min: Float32Array
+  readonly max: Float32Array
 
   constructor(channels: number) {
     this.channels = channels
-    this.sum = new Float64Array(channels)
-    this.sumOfSquares = new Float64Array(channels)
-    this.min = new Float64Array(channels).fill(Number.POSITIVE_INFINITY)
-    this.max = new Float64Array(channels).fill(Number.NEGATIVE_INFINITY)
+    this.min = new Float32Array(channels).fill(Number.POSITIVE_INFINITY)
+    this.max = new Float32Array(channels).fill(Number.NEGATIVE_INFINITY)
   }
 
-  observe(array: NDArray, special: Uint8Array): void {
+  /** Four rows at a time, so that what was found so far is read and written a quarter as often. */
+  observe(array: NDArray): void {
     const data = array.data as Float32Array
-    const { channels, sum, sumOfSquares, min, max } = this
-    for (let row = 0, at = 0; at < data.length; row++, at += channels) {
-      for (let c = 0; c < channels; c++) {
-        const x = data[at + c]
-        if (x < min[c]) min[c] = x
-        if (x > max[c]) max[c] = x
+    const { channels, min, max } = this
+    const fours = data.length - (data.length % (4 * channels))
+    for (let at = 0; at < fours; at += 4 * channels)
+      for (let c = 0, i = at; c < channels; c++, i++) {
+        const x0 = data[i]
+        const x1 = data[i + channels]
+        const x2 = data[i + 2 * channels]
+        const x3 = data[i + 3 * channels]
+        let low = min[c]
+        let high = max[c]
+        if (x0 < low) low = x0
+        if (x0 > high) high = x0
+        if (x1 < low) low = x1
+        if (x1 > high) high = x1
+        if (x2 < low) low = x2
+        if (x2 > high) high = x2
+        if (x3 < low) low = x3
+        if (x3 > high) high = x3
+        min[c] = low
+        max[c] = high
       }
-      if (special[row]) continue
+    for (let i = fours; i < data.length; i++) {
+      const c = i % channels
+      if (data[i] < min[c]) min[c] = data[i]
+      if (data[i] > max[c]) max[c] = data[i]
+    }
+  }
+}
+
+/** Mean, variance, smallest and largest of each channel, in float64; special tokens count for the extremes only. */
+export class MomentsObserver extends ChannelRangeObserver {
+  count = 0
+  readonly sum: Float64Array
+  readonly sumOfSquares: Float64Array
+
+  constructor(channels: number) {
+    super(channels)
+    this.sum = new Float64Array(channels)
+    this.sumOfSquares = new Float64Array(channels)
+  }
+
+  override observe(array: NDArray, special?: Uint8Array): void {
+    super.observe(array)
+    const data = array.data as Float32Array
+    const { channels, sum, sumOfSquares } = this
+    for (let row = 0, at = 0; at < data.length; row++, at += channels) {
+      if (special?.[row]) continue
       this.count++
       for (let c = 0; c < channels; c++) {
         const x = data[at + c]

@@ -12,6 +12,7 @@ import { addInspect } from './inspect.js'
 import { addList } from './list.js'
 import { addRun } from './run.js'
 import { type CommandContext, type Outcome, type Streams, Terminal } from './terminal.js'
+import { addTrain } from './train.js'
 
 /** What a command does with its arguments and options. */
 export type Act = <Options>(
@@ -85,7 +86,19 @@ function programOf(terminal: Terminal, streams: Streams, signal: AbortSignal): C
       await terminal.show(await work({ progress: terminal.progress, signal }, command.args, options))
     }
   }
-  for (const add of [addConvert, addCompress, addEvaluate, addCompare, addInspect, addRun, addList, addConformance, addCache, addDemo])
+  for (const add of [
+    addConvert,
+    addCompress,
+    addEvaluate,
+    addCompare,
+    addInspect,
+    addRun,
+    addTrain,
+    addList,
+    addConformance,
+    addCache,
+    addDemo,
+  ])
     add(program, act)
   for (const command of program.commands) command.exitOverride().configureOutput(output)
   return program

@@ -7,9 +7,11 @@ interface OpenStage {
   readonly total: number | undefined
   readonly start: number
   done: number
+  note: string
 }
 
-const barWidth = 24
+/** Of the bar, where there is room for it. */
+const [narrowest, widest] = [8, 24]
 const millisecondsBetween = 80
 /** Warnings shown where stderr is no terminal; the rest is counted. */
 const mostPlainWarnings = 3
@@ -27,13 +29,16 @@ export class ProgressBar implements Progress {
   }
 
   stage(name: string, total?: number): Stage {
-    const stage: OpenStage = { name, total, start: performance.now(), done: 0 }
+    const stage: OpenStage = { name, total, start: performance.now(), done: 0, note: '' }
     this.#stages.push(stage)
     this.#draw(true)
     return {
       advance: (by = 1) => {
         stage.done += by
         this.#draw(false)
+      },
+      note: (text) => {
+        stage.note = text
       },
       end: () => {
         const at = this.#stages.indexOf(stage)
@@ -73,7 +78,8 @@ export class ProgressBar implements Progress {
     const stage = this.#stages.at(-1)
     this.#erase()
     if (!stage) return
-    this.#stream.write(describe(stage).slice(0, (this.#stream.columns || 80) - 1))
+    const room = (this.#stream.columns || 80) - 1
+    this.#stream.write(describe(stage, room).slice(0, room))
     this.#visible = true
   }
 
@@ -83,11 +89,14 @@ export class ProgressBar implements Progress {
   }
 }
 
-function describe({ name, total, done, start }: OpenStage): string {
+/** The bar is as long as the words beside it leave room for. */
+function describe({ name, total, done, start, note }: OpenStage, room: number): string {
   if (!total) return `${name} ...`
   const share = Math.min(1, done / total)
-  const filled = Math.round(share * barWidth)
   const elapsed = (performance.now() - start) / 1e3
   const left = share > 0.02 ? `, ${duration((elapsed / share) * (1 - share))} left` : ''
-  return `${name} ${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)} ${Math.floor(100 * share)} %${left}`
+  const words = ` ${Math.floor(100 * share)} %${left}${note && ` · ${note}`}`
+  const width = Math.min(widest, Math.max(narrowest, room - name.length - 1 - words.length))
+  const filled = Math.round(share * width)
+  return `${name} ${'█'.repeat(filled)}${'░'.repeat(width - filled)}${words}`
 }

@@ -1,5 +1,7 @@
+import { sparkline } from '../base/sparkline.js'
 import type { CompressResult } from '../commands/compress.js'
 import type { ConvertResult } from '../commands/convert.js'
+import type { TrainResult } from '../commands/train.js'
 import { count, duration, figure, size, table } from './words.js'
 
 /** What was written where, step by step. */
@@ -22,6 +24,37 @@ export function describeWritten(out: string, result: ConvertResult | CompressRes
       .map((file) => file.path)
       .join(', ')}`,
   )
+  return parts.join('\n\n')
+}
+
+/** What was learned, and what was written. */
+export function describeTrained(out: string, result: TrainResult): string {
+  const { model, samples, steps, before, after, files, best, baseline } = result
+  const losses = steps.map((step) => step.loss)
+  const seconds = steps.reduce((sum, step) => sum + step.seconds, 0)
+  const parts = [
+    `${model.type}, ${count(model.parameters, 'parameter')}, ${count(samples, 'sample')}, ${count(steps.length, 'step')} in ${duration(seconds)}`,
+    losses.length ? `loss ${figure(losses[0])} ${sparkline(losses)} ${figure(losses.at(-1)!)}` : 'the run had ended already',
+  ]
+  const metrics = Object.entries(after.metrics)
+  if (metrics.length)
+    parts.push(
+      table(
+        ['', 'before', 'after', ''],
+        metrics.map(([metric, value]) => {
+          const [was, without] = [before.metrics[metric], baseline?.[metric]]
+          const change = was === undefined ? '' : difference(value - was)
+          return [
+            metric,
+            was === undefined ? '-' : figure(was),
+            figure(value),
+            without === undefined ? change : `${change} (majority class ${figure(without)})`,
+          ]
+        }),
+      ),
+      `best at step ${best}`,
+    )
+  parts.push(`wrote ${count(files.length, 'file')} to ${out}`)
   return parts.join('\n\n')
 }
 

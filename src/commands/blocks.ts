@@ -1,15 +1,16 @@
 import type { Progress } from '../base/progress.js'
 import { blockAgreement } from '../calibration/block-agreement.js'
 import type { Calibration } from '../calibration/calibration.js'
+import { readsImages } from '../calibration/from-images.js'
 import { calibrationFromTokens } from '../calibration/from-text.js'
 import { sampleEvenly } from '../data/index.js'
 import { openGraph } from '../engine/open.js'
 import type { Model } from '../ir/model.js'
 import type { BlockFigure } from '../report/index.js'
-import { tokenizerOf } from './calibrate.js'
+import { fromImages, tokenizerOf } from './calibrate.js'
 import type { TaskFile } from './task-file.js'
 
-/** Batches, or texts, that blocks are compared on: enough for a figure in dB. */
+/** Batches, or texts or images, that blocks are compared on: enough for a figure in dB. */
 const [mostBatches, mostTexts] = [8, 32]
 
 /** Where the inputs come from on which blocks are compared: calibration data, else the texts of the task. */
@@ -31,10 +32,11 @@ export async function blockFigures(original: Model, model: Model, inputs: BlockI
 }
 
 async function fromTask(model: Model, taskFile: TaskFile | null): Promise<Calibration | null> {
+  if (taskFile && readsImages(model.graph)) return fromImages(taskFile.samples, model, taskFile.file, mostTexts)
   const tokenizer = taskFile && (await tokenizerOf(model))
   if (!tokenizer) return null
   const texts = sampleEvenly(
-    taskFile.samples.flatMap((sample) => [...sample.texts]),
+    taskFile.samples.flatMap((sample) => ('texts' in sample ? [...sample.texts] : [])),
     mostTexts,
   )
   const maxLength = Math.min(tokenizer.maxLength, 128)

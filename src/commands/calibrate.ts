@@ -1,22 +1,24 @@
-import { openFile } from '#platform'
+import { openFile, openFolder, pathKind, splitPath } from '#platform'
 import { MemorySource } from '../base/bytes.js'
 import { badInput, unsupported, usage } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import type { Progress } from '../base/progress.js'
 import { Random } from '../base/random.js'
 import type { Calibration } from '../calibration/calibration.js'
+import { calibrationFromImages, imageCalibrationDefaults, readsImages } from '../calibration/from-images.js'
 import { calibrationDefaults, calibrationFromFile } from '../calibration/from-text.js'
 import { selfGenerated } from '../calibration/self-generated.js'
+import { imagesInFolder, imagesInTable, type Sample } from '../data/index.js'
 import { openGraph } from '../engine/open.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
-import { openTokenizer, type Tokenizer } from '../pipelines/index.js'
+import { openTokenizer, readObject, type Tokenizer } from '../pipelines/index.js'
 import { preset } from '../recipes/presets.js'
 import { type ChosenRecipe, needsCalibration } from './recipe.js'
 import { isDecoder } from './source.js'
 
 export interface CalibrateOptions {
-  /** A file of texts, or texts. */
+  /** A file of texts, or texts; for models of images a folder of them, a table that names them, or their paths. */
   readonly calibrate?: string | readonly string[]
   readonly columns?: string
   readonly seed: number
@@ -44,6 +46,8 @@ export async function calibrateFor(chosen: ChosenRecipe, model: Model, options: 
     if (options.calibrate) options.progress.warn(`the recipe ${recipe.name} needs no calibration data, so what was given is not used`)
     return { ...chosen, calibration: null }
   }
+  if (options.calibrate && readsImages(graphOf(model)))
+    return { ...chosen, calibration: await fromImages(await imageSamples(options.calibrate, options.columns), model, 'images') }
   if (options.calibrate) return { ...chosen, calibration: await fromTexts(options.calibrate, model, options) }
   if ([...model.graphs.values()].some(isDecoder)) return { ...chosen, calibration: await fromItself(model, options) }
   return withoutData(chosen, options.progress)
@@ -64,6 +68,24 @@ async function fromTexts(given: string | readonly string[], model: Model, { colu
     throw badInput('the model has no tokenizer.json, which calibration from text needs', { hint: "Copy it from the model's source." })
   const file = typeof given === 'string' ? await openFile(given) : new MemorySource(new TextEncoder().encode(given.join('\n')), 'texts.txt')
   return calibrationFromFile(file, tokenizer, graphOf(model), progress, { ...calibrationDefaults, columns })
+}
+
+async function imageSamples(given: string | readonly string[], columns: string | undefined): Promise<readonly Sample[]> {
+  if (typeof given !== 'string') return given.map((image) => ({ image }))
+  if ((await pathKind(given)) === 'folder') return (await imagesInFolder(await openFolder(given), { labelled: false })).samples
+  return (await imagesInTable(await openFile(given), await openFolder(splitPath(given).folder), { columns, labelled: false })).samples
+}
+
+/** Calibration from those of the samples that are images. */
+export async function fromImages(
+  samples: readonly Sample[],
+  model: Model,
+  origin: string,
+  most = imageCalibrationDefaults.samples,
+): Promise<Calibration> {
+  const settings = await readObject(new SourceFolder(model.files, model.type), 'preprocessor_config.json')
+  const images = samples.flatMap((sample) => ('image' in sample ? [sample.image] : []))
+  return calibrationFromImages(images, graphOf(model), settings, origin, { ...imageCalibrationDefaults, samples: most })
 }
 
 async function fromItself(model: Model, { seed, progress, signal }: CalibrateOptions): Promise<Calibration> {

@@ -103,10 +103,11 @@ async function measureAgainst(loaded: LoadedModel, original: string, taskFile: T
 export async function agreementOf(
   original: Pipeline,
   compressed: Pipeline,
-  { file }: TaskFile,
+  { file, samples: own }: TaskFile,
   { columns, progress, signal, tokens, window }: AgainstOptions,
 ): Promise<Readonly<Record<string, number>>> {
-  if (!['embed', 'classify', 'generate'].includes(original.kind)) return {}
-  const { samples } = await agreement.samples(await openFile(file), original, { columns })
+  if (!['embed', 'classify', 'classify-images', 'generate'].includes(original.kind)) return {}
+  const images = original.kind === 'classify-images'
+  const { samples } = images ? { samples: own } : await agreement.samples(await openFile(file), original, { columns })
   return (await agreement.evaluate(original, compressed, samples, { progress, signal, tokens, window })).metrics
 }

@@ -17,3 +17,4 @@ export {
 export { type Listed, type ListKind, list } from './list.js'
 export { type EngineName, type LoadOptions, load } from './load.js'
 export { type RunOptions, type RunResult, run, type TextResult } from './run.js'
+export { type TrainCommandOptions, type TrainResult, train } from './train.js'

@@ -4,6 +4,7 @@ import { architectures } from '../models/index.js'
 import { operators } from '../ops/index.js'
 import { passes } from '../passes/index.js'
 import { preset, presetNames } from '../recipes/presets.js'
+import { trainingPreset, trainingPresetNames } from '../recipes/training.js'
 import { targets } from '../targets/index.js'
 import { agreement, tasks } from '../tasks/index.js'
 
@@ -36,7 +37,7 @@ export async function list(kind: ListKind): Promise<Listed[]> {
 
 const listings: Readonly<Record<ListKind, () => Promise<Listed[]>>> = {
   passes: async () => passes.map(({ name, summary, source, options }) => ({ name, summary, source, options: optionsOf(options) })),
-  recipes: () => Promise.all(presetNames.map(listRecipe)),
+  recipes: () => Promise.all([...presetNames.map(listRecipe), ...trainingPresetNames.map(listTrainingRecipe)]),
   models: async () => architectures.map(({ type, summary, source, classes }) => ({ name: type, summary, source, options: { classes } })),
   tasks: async () =>
     [...tasks.values(), agreement].map((task) => {
@@ -62,6 +63,18 @@ async function listRecipe(name: (typeof presetNames)[number]): Promise<Listed> {
     passes: steps.map(({ pass }) => pass.name),
     ...(types ? { architectures: types } : {}),
     ...(withoutCalibration ? { withoutCalibration } : {}),
+  }
+  return { name, summary, source: `recipes/presets/${name}.yaml`, options }
+}
+
+async function listTrainingRecipe(name: (typeof trainingPresetNames)[number]): Promise<Listed> {
+  const { summary, objectives, learningRate, batchSize, epochs, adapter } = await trainingPreset(name)
+  const options = {
+    objective: objectives.map((objective) => objective.name),
+    learningRate,
+    batchSize,
+    epochs,
+    ...(adapter ? { adapter: adapter.name } : {}),
   }
   return { name, summary, source: `recipes/presets/${name}.yaml`, options }
 }

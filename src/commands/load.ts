@@ -1,6 +1,6 @@
 import { runtime as usualRuntime } from '#engine'
 import { joinPath } from '#platform'
-import { readAll } from '../base/bytes.js'
+import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import type { Runtime, Session } from '../engine/session.js'
@@ -57,7 +57,7 @@ async function openModel(name: string, options: LoadOptions): Promise<OpenedMode
   const source = await resolveSource(name)
   const runtime = await runtimeOf(options.engine ?? 'ort')
   const engine = `${runtime.name} ${runtime.version}`
-  if (source.kind === 'checkpoint') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
+  if (source.kind !== 'onnx') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
   const { path, dtype } = await chooseFile(source, options.dtype)
   const pipeline = await createPipeline(source.folder, openSession(source, path, runtime))
   return { name, pipeline, dtype, engine, measure: () => bytesOf(source, path) }
@@ -81,7 +81,13 @@ async function openCheckpoint({ name }: Source, runtime: Runtime, options: LoadO
 export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime): Promise<Pipeline> {
   const [{ lower }, { splitOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
   const onnx = await splitOnnx(lower(model.graph, runtime.target))
-  return createPipeline(new SourceFolder(model.files, name), runtime.load(onnx))
+  return createPipeline(new SourceFolder(filesOf(model), name), runtime.load(onnx))
+}
+
+/** What travels along, with the configuration as it is now. */
+function filesOf({ files, config }: Model): ReadonlyMap<string, ByteSource> {
+  if (!config) return files
+  return new Map([...files, ['config.json', new MemorySource(new TextEncoder().encode(JSON.stringify(config)), 'config.json')]])
 }
 
 async function chooseFile({ folder, graphs, name }: Source, dtype: DTypeWord | undefined): Promise<OnnxFile> {

@@ -1,22 +1,23 @@
 import { throwIfAborted } from '../base/errors.js'
 import type { Progress } from '../base/progress.js'
-import type { TextSample } from '../data/index.js'
+import type { ImageSample, Sample, TextSample } from '../data/index.js'
 import { type Pipeline, runBatches } from '../pipelines/index.js'
 import type { Rate } from '../report/index.js'
 import { tokenWindows, windowLogits } from '../tasks/index.js'
 
 /** Times that each model is measured, in turn with the others. */
 const rounds = 5
-/** Texts of a round, and tokens of the text that a language model reads. */
+/** Texts and images of a round, and tokens of the text that a language model reads. */
 const textsPerRound = 64
+const imagesPerRound = 32
 const tokensPerRound = 128
 
 /**
- * The speed of models on the same samples: texts, or tokens for models that predict text, per second, tokenization included. They take turns and the median counts, so that the ratios hold even where the machine is shared.
+ * The speed of models on the same samples: texts, images, or tokens for models that predict text, per second, tokenization and decoding included. They take turns and the median counts, so that the ratios hold even where the machine is shared.
  */
 export async function measureRates(
   pipelines: readonly Pipeline[],
-  samples: readonly TextSample[],
+  samples: readonly Sample[],
   { progress, signal }: { readonly progress?: Progress; readonly signal?: AbortSignal } = {},
 ): Promise<Rate[]> {
   const workloads = pipelines.map((pipeline) => workloadOf(pipeline, samples, signal))
@@ -43,7 +44,12 @@ interface Workload {
   run(): Promise<void>
 }
 
-function workloadOf(pipeline: Pipeline, samples: readonly TextSample[], signal?: AbortSignal): Workload {
+function workloadOf(pipeline: Pipeline, given: readonly Sample[], signal?: AbortSignal): Workload {
+  if (pipeline.kind === 'classify-images') {
+    const images = (given as readonly ImageSample[]).slice(0, imagesPerRound).map(({ image }) => image)
+    return { units: images.length, unit: 'images/s', run: async () => void (await pipeline.classifyImageLogits(images, { signal })) }
+  }
+  const samples = given as readonly TextSample[]
   if (pipeline.kind === 'generate') {
     const [window] = tokenWindows(pipeline, samples, {
       tokens: tokensPerRound,

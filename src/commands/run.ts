@@ -14,6 +14,7 @@ export interface RunOptions extends LoadOptions {
 
 /** What a model makes of a text: what it is depends on the model. */
 export interface TextResult {
+  /** The path of the file, for models of images. */
   readonly text: string
   readonly vector?: readonly number[]
   readonly labels?: readonly Classification[]
@@ -29,18 +30,18 @@ export interface RunResult {
 }
 
 /**
- * Embeds or classifies texts, finds entities in them, or goes on writing them: what the model is for.
+ * Embeds or classifies texts, finds entities in them, goes on writing them, or classifies images: what the model is for.
  *
- * @param texts texts, or files with a text a line
+ * @param texts texts, or files with a text a line; image files
  * @throws TinsmithError `bad-input` when the model cannot be read or has no tokenizer; `unsupported` for what it is for
  * @example
  * (await run('all-MiniLM-L6-v2', ['A man is playing a flute.'])).results[0].vector
  */
 export async function run(model: string, texts: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const given = (await Promise.all(texts.map(textsOf))).flat()
-  if (!given.length) throw badInput('there is no text', { hint: 'Give texts, or files with a text a line.' })
+  if (!texts.length) throw badInput('there is no text', { hint: 'Give texts, or files with a text a line.' })
   const { pipeline, dtype, engine } = await loadModel(model, options)
   try {
+    const given = pipeline.kind === 'classify-images' ? texts : (await Promise.all(texts.map(textsOf))).flat()
     return { kind: pipeline.kind, dtype, engine, results: await resultsOf(pipeline, given, options) }
   } finally {
     await pipeline.dispose()
@@ -62,6 +63,8 @@ async function resultsOf(pipeline: Pipeline, texts: readonly string[], options: 
         return (await pipeline.embed(texts, each)).map((vector, i) => ({ text: texts[i], vector: [...vector] }))
       case 'classify':
         return (await pipeline.classify(texts, each)).map((labels, i) => ({ text: texts[i], labels }))
+      case 'classify-images':
+        return (await pipeline.classifyImages(texts, each)).map((labels, i) => ({ text: texts[i], labels }))
       case 'classify-tokens':
         return (await pipeline.findEntities(texts, each)).map((entities, i) => ({ text: texts[i], entities }))
       case 'generate':

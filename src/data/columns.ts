@@ -29,6 +29,10 @@ const textNames = [
   'content',
   'review',
   'anchor',
+  'path',
+  'file',
+  'file_name',
+  'image',
 ]
 const secondTextNames = ['text2', 'sentence2', 'text_b', 'hypothesis', 'question2', 'passage', 'answer', 'positive']
 const labelNames = ['label', 'labels', 'score', 'similarity', 'similarity_score', 'target', 'class', 'category', 'sentiment', 'intent']

@@ -23,8 +23,8 @@ export interface TableOptions extends Wanted {
 }
 
 /** Samples in memory with what is noteworthy about them. */
-export interface SampleSet {
-  readonly samples: readonly TextSample[]
+export interface SampleSet<Sample = TextSample> {
+  readonly samples: readonly Sample[]
   /** One sentence each; for people. */
   readonly notes: readonly string[]
 }

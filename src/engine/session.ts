@@ -88,5 +88,9 @@ export interface Runtime {
   readonly version: string
   /** The key of its capability record in lower/. */
   readonly target: 'ort-node' | 'ort-wasm'
+  /** Bytes of feeds and outputs that runs have copied between the caller's memory and the engine's so far; 0 where the engine works in the caller's. */
+  readonly copiedBytes: number
+  /** Memory for arrays that are fed and written over (`into`) again and again; shared with the engine's threads where the platform has such memory. */
+  allocate(bytes: number): ArrayBuffer | SharedArrayBuffer
   load(model: OnnxModel, options?: LoadOptions): Promise<Session>
 }

@@ -1,35 +1,42 @@
 import { joinPath, namesIn, openFile, openFolder, pathKind, splitPath } from '#platform'
-import type { Folder } from '../base/bytes.js'
-import { badInput, nearest, unsupported } from '../base/errors.js'
+import type { ByteSource, Folder } from '../base/bytes.js'
+import { badInput, nearest } from '../base/errors.js'
+import { SourceFolder } from '../base/folders.js'
 import { holdsCheckpoint } from './checkpoint.js'
+import { ggufModels, ggufParts } from './gguf.js'
 import { type HubOptions, hubFolder, isHubId } from './hub.js'
 
 /** Where a model comes from, told apart by what is there. */
 export interface Source {
-  /** `checkpoint`: configuration and weights; `onnx`: graphs. */
-  readonly kind: 'checkpoint' | 'onnx'
+  /** `checkpoint`: configuration and weights; `gguf`: both and the tokenizer in one file or its parts; `onnx`: graphs. */
+  readonly kind: 'checkpoint' | 'gguf' | 'onnx'
   /** As the user gave it. */
   readonly name: string
   /** Everything that belongs to the model: for `onnx/model.onnx` the folder around `onnx/`. */
   readonly folder: Folder
-  /** For `onnx`: paths of the graphs in the folder; external data lie beside them. */
+  /** For `onnx`: paths of the graphs in the folder; external data lie beside them. For `gguf`: the parts in order. */
   readonly graphs: readonly string[]
   /** Path on this machine, null for the hub: what a result must not be written over. */
   readonly path: string | null
 }
 
 /**
- * Finds out what a text names: a folder with a checkpoint or with ONNX files, one ONNX file, or a repository of the hub.
+ * Finds out what a text names: a folder with a checkpoint, with ONNX files or with a GGUF file, one ONNX or GGUF file, or a repository
+ * of the hub or a GGUF file in one (`owner/name/model.gguf`). A folder that is open already (files picked in a browser) is taken as it is.
  *
- * @throws TinsmithError `bad-input` when there is nothing, or nothing that is a model; `unsupported` for GGUF files
+ * @throws TinsmithError `bad-input` when there is nothing, or nothing that is a model, or several GGUF models
  * @example
  * (await resolveSource('all-MiniLM-L6-v2')).kind // 'checkpoint'
  */
-export async function resolveSource(text: string, options: HubOptions = {}): Promise<Source> {
+export async function resolveSource(text: string | Folder, options: HubOptions = {}): Promise<Source> {
+  if (typeof text !== 'string') return describe(text.name, text, null)
   const kind = await pathKind(text)
   if (kind === 'folder') return describe(text, await openFolder(text), text)
   if (kind === 'file') return resolveFile(text)
   if (isHubId(text) && (await pathKind(splitPath(text).folder)) === null) return describe(text, await hubFolder(text, options), null)
+  const [, repository, file] = /^([^/]+\/[^/]+)\/(.+\.gguf)$/.exec(text) ?? []
+  if (file && isHubId(repository) && (await pathKind(splitPath(repository).folder)) === null)
+    return ggufSource(text, await hubFolder(repository, options), file, null)
   throw await nothingThere(text)
 }
 
@@ -40,12 +47,17 @@ async function describe(name: string, folder: Folder, path: string | null): Prom
     .map((below) => files.filter((file) => file.endsWith('.onnx') && splitAt(file) === below))
     .find((found) => found.length)
   if (graphs) return { kind: 'onnx', name, folder, graphs, path }
-  const gguf = files.find((file) => file.endsWith('.gguf'))
-  if (gguf) throw ggufUnsupported(`${name}/${gguf}`)
+  const [gguf, ...others] = ggufModels(files)
+  if (others.length)
+    throw badInput(`there are ${others.length + 1} GGUF models in this folder`, {
+      where: name,
+      hint: `Give one of them, such as ${name}/${gguf}.`,
+    })
+  if (gguf) return { kind: 'gguf', name, folder, graphs: ggufParts(gguf), path }
   if (files.some((file) => /\.(bin|pth?|h5|msgpack|ckpt|safetensors)$/.test(file)))
     return { kind: 'checkpoint', name, folder, graphs: [], path }
   const what = files.length ? 'this folder holds no model' : 'this folder is empty'
-  throw badInput(what, { where: name, hint: 'A model is config.json with model.safetensors, or ONNX files (also in onnx/).' })
+  throw badInput(what, { where: name, hint: 'A model is config.json with model.safetensors, ONNX files (also in onnx/) or a GGUF file.' })
 }
 
 /** The part of a relative path up to the last slash, with it. */
@@ -57,11 +69,11 @@ async function resolveFile(text: string): Promise<Source> {
   const { folder, name } = splitPath(text)
   const extension = name.slice(name.lastIndexOf('.') + 1).toLowerCase()
   if (extension === 'onnx') return resolveGraph(text, folder, name)
-  if (extension === 'gguf' || (await startsWithGguf(text))) throw ggufUnsupported(text)
+  if (extension === 'gguf' || (await startsWithGguf(text))) return ggufSource(text, await openFolder(folder), name, text)
   const hint =
     extension === 'safetensors'
       ? `Give its folder, ${folder}, for config.json belongs to it.`
-      : 'Give a folder, an .onnx file or a hub id (owner/name).'
+      : 'Give a folder, an .onnx or .gguf file or a hub id (owner/name).'
   throw badInput('this file alone is no model', { where: text, hint })
 }
 
@@ -78,8 +90,12 @@ async function startsWithGguf(path: string): Promise<boolean> {
   return file.size >= 4 && new TextDecoder().decode(await file.read(0, 4)) === 'GGUF'
 }
 
-function ggufUnsupported(where: string) {
-  return unsupported('Tinsmith does not read GGUF files yet', { where, hint: 'Give the safetensors checkpoint that it was made from.' })
+/** A model file stands for itself: what else lies in its folder belongs to others. */
+async function ggufSource(name: string, around: Folder, file: string, path: string | null): Promise<Source> {
+  const parts = ggufParts(file)
+  const present = new Map<string, ByteSource>()
+  for (const part of parts) if (part === file || (await around.has(part))) present.set(part, await around.open(part))
+  return { kind: 'gguf', name, folder: new SourceFolder(present, around.name), graphs: parts, path }
 }
 
 async function nothingThere(text: string) {
@@ -87,6 +103,6 @@ async function nothingThere(text: string) {
   const guess = nearest(name, await namesIn(folder))
   const hint = guess ? `Did you mean "${joinPath(folder, guess)}"?` : undefined
   return badInput(`there is no file or folder ${JSON.stringify(text)}`, {
-    hint: hint ?? 'Give a folder, an .onnx file or a hub id (owner/name).',
+    hint: hint ?? 'Give a folder, an .onnx or .gguf file or a hub id (owner/name).',
   })
 }

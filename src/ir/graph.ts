@@ -158,6 +158,16 @@ export class Graph {
     return node
   }
 
+  /** The output of a node at an index; made where the node leaves it out until now. */
+  addOutput(node: Node, index: number): Value {
+    const outputs = node.outputs as Value[]
+    while (outputs.length < index) outputs.push(new Value(''))
+    if (outputs[index]?.name) return outputs[index]
+    outputs[index] = this.#register(new Value(this.uniqueName(node.operator.toLowerCase())))
+    outputs[index]._producer = node
+    return outputs[index]
+  }
+
   /** Removes a node whose outputs nobody uses. */
   remove(node: Node): void {
     for (const output of node.outputs)

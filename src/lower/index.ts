@@ -55,11 +55,14 @@ export function lower(graph: Graph, target: TargetName, options: LowerOptions = 
 /**
  * Takes away what is known of values between inputs and outputs. Runtimes infer it again; ONNX Runtime infers less, and
  * then leaves additions and norms alone that it would fuse to a slower operator (SkipLayerNormalization).
+ *
+ * A cache is the exception: ONNX Runtime takes it to be as long after GroupQueryAttention as before, and would put the one
+ * into memory that is the other's.
  */
 function forgetShapes(graph: Graph): void {
   const kept = new Set([...graph.inputs, ...graph.outputs])
   for (const node of graph.allNodes())
-    for (const output of node.outputs)
+    for (const output of node.type === 'com.microsoft.GroupQueryAttention' ? node.outputs.slice(0, 1) : node.outputs)
       if (!kept.has(output)) {
         output.dtype = null
         output.shape = null

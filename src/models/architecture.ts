@@ -2,6 +2,7 @@ import { badInput, didYouMean, unsupported } from '../base/errors.js'
 import type { Graph } from '../ir/graph.js'
 import type { Config } from '../ir/model.js'
 import type { Parameters } from '../nn/parameters.js'
+import type { GgufForm } from './gguf.js'
 
 /** Documents of the checkpoint's folder that decide what the graph computes, by path. */
 export type Documents = ReadonlyMap<string, unknown>
@@ -22,6 +23,8 @@ export interface Architecture {
   readonly source: string
   /** Names of `architectures` in config.json that this file builds. */
   readonly classes: readonly string[]
+  /** The way back from GGUF files, where llama.cpp knows the architecture. */
+  readonly gguf?: GgufForm
   /** The graphs by the names of their files. */
   build(source: Source): ReadonlyMap<string, Graph>
 }
@@ -62,6 +65,23 @@ export class ConfigReader {
     const value = this.config[key] ?? fallback
     if (typeof value !== 'boolean') throw this.#wrong(key, 'true or false', value)
     return value
+  }
+
+  /** A list of texts. */
+  texts(key: string): string[] {
+    const value = this.config[key]
+    if (!Array.isArray(value) || value.some((each) => typeof each !== 'string')) throw this.#wrong(key, 'a list of texts', value)
+    return value as string[]
+  }
+
+  /** Height and width: two positive integers, or one for both. */
+  sides(key: string, fallback?: number): [number, number] {
+    const value = this.config[key] ?? fallback
+    const [height, width = height, ...more] = [value].flat()
+    for (const side of [height, width])
+      if (more.length || typeof side !== 'number' || !Number.isInteger(side) || side <= 0 || side > 2 ** 16)
+        throw this.#wrong(key, 'a positive integer, or two', value)
+    return [height as number, width as number]
   }
 
   section(key: string): ConfigReader | null {

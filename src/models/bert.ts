@@ -2,7 +2,8 @@ import { badInput } from '../base/errors.js'
 import { int } from '../ir/attribute.js'
 import type { Value } from '../ir/node.js'
 import { activation } from '../nn/activations.js'
-import { embedding, layerNorm, linear, tiedHead } from '../nn/layers.js'
+import { questionAnsweringHead } from '../nn/heads.js'
+import { embedding, layerNorm, linear, positionEmbedding, tiedHead } from '../nn/layers.js'
 import { firstToken, paddingMask } from '../nn/masks.js'
 import { Net } from '../nn/net.js'
 import { sentenceEmbedding } from '../nn/pooling.js'
@@ -43,8 +44,7 @@ function shapeOf(config: ConfigReader): Shape {
 function embeddings(net: Net, shape: Shape, ids: Value, types: Value): Value {
   const word = embedding(net.at('word_embeddings'), ids, shape.vocabulary, shape.hidden)
   const type = embedding(net.at('token_type_embeddings'), types, shape.types, shape.hidden)
-  const table = net.at('position_embeddings').parameter('weight', [shape.positions, shape.hidden])
-  const position = net.op('Slice', [table, net.ints([0]), net.op('Shape', [ids], { start: int(1), end: int(2) }), net.ints([0])])
+  const position = positionEmbedding(net.at('position_embeddings'), ids, shape.positions, shape.hidden)
   const sum = net.op('Add', [net.op('Add', [word, type]), position])
   return layerNorm(net.at('LayerNorm'), sum, shape.hidden, shape.epsilon)
 }
@@ -69,7 +69,7 @@ type Head = (net: Net, shape: Shape, hidden: Value, source: Source, table: () =>
 
 const heads: Readonly<Record<string, Head>> = {
   BertModel(net, shape, hidden, source) {
-    const base = encoder(net)
+    const base = net.base('bert')
     net.output('last_hidden_state', hidden)
     const sentence = sentenceEmbedding(net, hidden, net.graph.value('attention_mask')!, source.documents)
     if (sentence) net.output('sentence_embedding', sentence)
@@ -86,24 +86,15 @@ const heads: Readonly<Record<string, Head>> = {
     net.output('logits', head.op('Add', [product, head.parameter('bias', [shape.vocabulary])]))
   },
   BertForSequenceClassification(net, shape, hidden, source) {
-    const vector = pooled(encoder(net), shape, hidden)
+    const vector = pooled(net.base('bert'), shape, hidden)
     net.output('logits', linear(net.at('classifier'), vector, shape.hidden, source.config.labelCount, true))
   },
   BertForTokenClassification(net, shape, hidden, source) {
     net.output('logits', linear(net.at('classifier'), hidden, shape.hidden, source.config.labelCount, true))
   },
   BertForQuestionAnswering(net, shape, hidden) {
-    const head = net.at('qa_outputs')
-    const logits = linear(head, hidden, shape.hidden, 2, true)
-    const parts = head.ops('Split', [logits], { attributes: { axis: int(-1), num_outputs: int(2) }, outputs: ['start', 'end'] })
-    parts.forEach((part, i) => void net.output(['start_logits', 'end_logits'][i], head.op('Squeeze', [part, net.ints([-1])])))
+    questionAnsweringHead(net, hidden, shape.hidden)
   },
-}
-
-/** The encoder's module: `bert` in checkpoints that were saved with a head. */
-function encoder(net: Net): Net {
-  const inside = net.at('bert')
-  return ['embeddings.word_embeddings.weight', 'embeddings.position_embeddings.weight'].some((name) => inside.has(name)) ? inside : net
 }
 
 function pooled(net: Net, shape: Shape, hidden: Value): Value {
@@ -124,7 +115,7 @@ export const bert: Architecture = {
     const net = new Net(undefined, source.parameters)
     const tokens = ['batch_size', 'sequence_length']
     const [ids, attentionMask, types] = ['input_ids', 'attention_mask', 'token_type_ids'].map((name) => net.input(name, 'int64', tokens))
-    const base = encoder(net)
+    const base = net.base('bert')
     let hidden = embeddings(base.at('embeddings'), shape, ids, types)
     const mask = paddingMask(net, attentionMask)
     for (let i = 0; i < shape.layers; i++) hidden = layer(base.at(`encoder.layer.${i}`), shape, hidden, mask)

@@ -8,19 +8,40 @@ export function paddingMask(net: Net, attentionMask: Value, place: OperatorOptio
 }
 
 /**
- * Which keys each query of a decoder with a cache may see: those not after it and not padding, and always itself, so
- * that no row is empty. Bool [batch, 1, queries, keys].
+ * Which keys each query of a decoder may see: those not after it and not padding, and always itself, so that no row is
+ * empty. Bool [batch, 1, queries, keys].
  *
  * @param attentionMask 0/1 [batch, keys], past included
- * @param past a cached key of any layer, [batch, kvHeads, pastLength, headSize]
+ * @param past a cached key of any layer, [batch, kvHeads, pastLength, headSize]; absent without a cache
+ * @param window how many keys before the query's own, itself included, it sees; absent: all
  */
-export function causalMask(net: Net, attentionMask: Value, past: Value): Value {
-  const pastLength = net.op('Squeeze', [net.op('Shape', [past], { start: int(2), end: int(3) }), net.ints([0])])
-  const keys = net.op('Squeeze', [net.op('Shape', [attentionMask], { start: int(1), end: int(2) }), net.ints([0])])
-  const rows = net.op('Unsqueeze', [net.op('Range', [pastLength, keys, net.ints(1)]), net.ints([1])])
+export function causalMask(net: Net, attentionMask: Value, past?: Value, window?: number): Value {
+  const keys = sizeOf(net, attentionMask, 1)
+  const rows = net.op('Unsqueeze', [net.op('Range', [past ? sizeOf(net, past, 2) : net.ints(0), keys, net.ints(1)]), net.ints([1])])
   const columns = net.op('Range', [net.ints(0), keys, net.ints(1)])
-  const visible = net.op('And', [net.op('LessOrEqual', [columns, rows]), paddingMask(net, attentionMask)])
+  const before = net.op('LessOrEqual', [columns, rows])
+  const near =
+    window === undefined ? before : net.op('And', [before, net.op('Greater', [columns, net.op('Sub', [rows, net.ints(window)])])])
+  const visible = net.op('And', [near, paddingMask(net, attentionMask)])
   return net.op('Or', [visible, net.op('Equal', [columns, rows])])
+}
+
+/** The size of an axis as an int64 scalar. */
+function sizeOf(net: Net, value: Value, axis: number): Value {
+  return net.op('Squeeze', [net.op('Shape', [value], { start: int(axis), end: int(axis + 1) }), net.ints([0])])
+}
+
+/** Positions 0, 1, 2 ... of the tokens of each row: int64 [batch, tokens]. */
+export function tokenPositions(net: Net, ids: Value): Value {
+  return net.op('Expand', [net.op('Range', [net.ints(0), sizeOf(net, ids, 1), net.ints(1)]), net.op('Shape', [ids])])
+}
+
+/** The vector of the last token that is kept, by a bool mask [batch, tokens]: [batch, tokens, size] -> [batch, size]. */
+export function lastToken(net: Net, hidden: Value, kept: Value): Value {
+  const positions = net.op('Range', [net.ints(0), sizeOf(net, kept, 1), net.ints(1)])
+  const counted = net.op('Mul', [net.op('Cast', [kept], { to: int(7) }), positions])
+  const last = net.op('ArgMax', [counted], { axis: int(1), keepdims: int(1) })
+  return net.op('GatherND', [hidden, last], { batch_dims: int(1) })
 }
 
 /** The mean over tokens that are no padding: [batch, tokens, size] -> [batch, size]. */

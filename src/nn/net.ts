@@ -42,6 +42,11 @@ export class Net {
     return this.parameters.has(this.path(name))
   }
 
+  /** The module that holds the base model in checkpoints saved with a head; this net where the checkpoint has no such module. */
+  base(module: string): Net {
+    return this.parameters.hasModule(this.path(module)) ? this.at(module) : this
+  }
+
   /** Adds an operator and returns its first output. */
   op(
     operator: string,

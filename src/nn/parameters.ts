@@ -18,6 +18,11 @@ export class Parameters {
     return this.#find(name) !== undefined
   }
 
+  /** Whether any tensor belongs to the module of that name. */
+  hasModule(name: string): boolean {
+    return [...this.#tensors.keys()].some((tensor) => tensor.startsWith(`${name}.`))
+  }
+
   /**
    * The tensor of that name. A missing one is noted and stands in as itself until {@link check}.
    *

@@ -1,6 +1,7 @@
 import { unsupported } from '../base/errors.js'
+import { int } from '../ir/attribute.js'
 import type { Value } from '../ir/node.js'
-import { firstToken, meanPool, normalizeRows } from './masks.js'
+import { firstToken, lastToken, meanPool, normalizeRows } from './masks.js'
 import type { Net } from './net.js'
 
 /**
@@ -33,7 +34,12 @@ function pool(net: Net, hidden: Value, attentionMask: Value, settings: unknown):
       return meanPool(net, hidden, attentionMask)
     case 'cls_token':
       return firstToken(net, hidden)
+    case 'lasttoken':
+      return lastToken(net, hidden, net.op('Cast', [attentionMask], { to: int(9) }))
     default:
-      throw unsupported(`pooling by ${flags[0]} is not supported`, { where: 'modules.json', hint: 'Known: mean_tokens, cls_token.' })
+      throw unsupported(`pooling by ${flags[0]} is not supported`, {
+        where: 'modules.json',
+        hint: 'Known: mean_tokens, cls_token, lasttoken.',
+      })
   }
 }

@@ -1,4 +1,4 @@
-import { unsupported } from '../base/errors.js'
+import { badInput, unsupported } from '../base/errors.js'
 import type { Value } from '../ir/node.js'
 import { ArrayTensor } from '../ir/tensor.js'
 import type { Net } from './net.js'
@@ -62,10 +62,18 @@ function yarn(plain: Float32Array, headSize: number, theta: number, scaling: Rop
   })
 }
 
+/** Numbers of a rotary table beyond which a configuration cannot be right: two million positions of heads of 128. */
+const largestTable = 2 ** 27
+
 /** Tables of cosines and sines [positions, headSize / 2], shared by all layers. */
 export function rotaryTables(net: Net, positions: number, headSize: number, theta: number, scaling: RopeScaling | null): [Value, Value] {
   const { frequencies, attention } = rotaryFrequencies(headSize, theta, scaling)
   const half = frequencies.length
+  if (positions * half > largestTable)
+    throw badInput(`rotary tables for ${positions} positions would have ${positions * half} numbers`, {
+      where: 'config.json',
+      hint: 'Is "max_position_embeddings" right?',
+    })
   const table = (f: (angle: number) => number) => {
     const data = new Float32Array(positions * half)
     for (let p = 0; p < positions; p++) for (let i = 0; i < half; i++) data[p * half + i] = f(Math.fround(p * frequencies[i])) * attention

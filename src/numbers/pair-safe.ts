@@ -16,6 +16,9 @@ const largestPair = 128
 
 const largestCode = 127
 
+/** Columns that are gathered together: rows lie side by side in memory. */
+const strip = 8
+
 /**
  * 8-bit weights whose products with any unsigned 8-bit codes can be added in pairs in 16 bits, which is what x86
  * processors without VNNI do (inputs 2i and 2i + 1 make a pair): two codes of one sign add up to 128 at most. What a
@@ -27,52 +30,67 @@ const largestCode = 127
  * pairSafeWeights(Float32Array.of(1, 1), 2, 1).codes // both 64: 255 * (64 + 64) < 2^15
  */
 export function pairSafeWeights(weights: Float32Array, inputs: number, outputs: number): PairSafeWeights {
-  const largest = new Float32Array(outputs)
-  for (let i = 0, n = 0; i < weights.length; i++, n = n + 1 === outputs ? 0 : n + 1) largest[n] = Math.max(largest[n], Math.abs(weights[i]))
   const codes = new Int8Array(weights.length)
   const scale = new Float32Array(outputs)
-  const column = new Float64Array(inputs)
-  let [best, trial] = [new Int8Array(inputs), new Int8Array(inputs)]
-  for (let n = 0; n < outputs; n++) {
-    for (let k = 0; k < inputs; k++) column[k] = weights[k * outputs + n]
-    let least = Number.POSITIVE_INFINITY
-    for (const factor of growth) {
-      const candidate = Math.fround((factor * largest[n]) / largestCode) || 1
-      const { error, shaved } = quantizeColumn(column, candidate, trial)
-      if (error < least) {
-        least = error
-        scale[n] = candidate
-        ;[best, trial] = [trial, best]
-      }
-      if (!shaved) break
+  const rows = inputs + (inputs % 2)
+  const columns = new Float32Array(strip * rows)
+  const best = new Int8Array(strip * rows)
+  const trial = new Int8Array(rows)
+  for (let first = 0; first < outputs; first += strip) {
+    const width = Math.min(strip, outputs - first)
+    for (let k = 0; k < inputs; k++) for (let j = 0, i = k * outputs + first; j < width; j++, i++) columns[j * rows + k] = weights[i]
+    for (let j = 0; j < width; j++) {
+      const place = [j * rows, (j + 1) * rows]
+      scale[first + j] = searchColumn(columns.subarray(...place), best.subarray(...place), trial)
     }
-    for (let k = 0; k < inputs; k++) codes[k * outputs + n] = best[k]
+    for (let k = 0; k < inputs; k++) for (let j = 0, i = k * outputs + first; j < width; j++, i++) codes[i] = best[j * rows + k]
   }
   return { codes, scale }
 }
 
-/** Codes of a column into `codes`; returns the squared error and whether a pair had too much. */
-function quantizeColumn(column: Float64Array, scale: number, codes: Int8Array): { error: number; shaved: boolean } {
+/** The scale with the least squared error, and its codes into `best`. */
+function searchColumn(column: Float32Array, best: Int8Array, trial: Int8Array): number {
+  let largest = 0
+  for (let k = 0; k < column.length; k++) largest = Math.max(largest, Math.abs(column[k]))
+  let least = Number.POSITIVE_INFINITY
+  let scale = 1
+  for (const factor of growth) {
+    const candidate = Math.fround((factor * largest) / largestCode) || 1
+    const { error, shaved } = quantizeColumn(column, candidate, trial, least)
+    if (error < least) {
+      least = error
+      scale = candidate
+      best.set(trial)
+    }
+    if (!shaved) break
+  }
+  return scale
+}
+
+/** Codes of a column into `codes`; returns the squared error, as far as it is below a limit, and whether a pair had too much. */
+function quantizeColumn(column: Float32Array, scale: number, codes: Int8Array, limit: number): { error: number; shaved: boolean } {
   const inverse = 1 / scale
   let shaved = false
   let error = 0
   for (let k = 0; k < column.length; k += 2) {
     const x = column[k]
-    const y = k + 1 < column.length ? column[k + 1] : 0
+    const y = column[k + 1]
     let a = clamp(roundSmall(x * inverse))
     let b = clamp(roundSmall(y * inverse))
     // Only codes of one sign can have too much.
     const excess = Math.abs(a + b) - largestPair
     if (excess > 0) {
       shaved = true
-      const half = Math.floor(excess / 2)
-      a -= Math.sign(a) * half
-      b -= Math.sign(b) * (excess - half)
+      const half = excess >> 1
+      a -= a > 0 ? half : -half
+      b -= b > 0 ? excess - half : half - excess
     }
     codes[k] = a
     codes[k + 1] = b
-    const [lostA, lostB] = [a * scale - x, b * scale - y]
+    const lostA = a * scale - x
+    const lostB = b * scale - y
     error += lostA * lostA + lostB * lostB
+    if (shaved && error >= limit) break
   }
   return { error, shaved }
 }

@@ -5,6 +5,15 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { factsAt, sameFacts } from './facts.js'
 import { attributeToInput } from './forms.js'
+import {
+  activationGradients,
+  dropoutGradient,
+  logSoftmaxGradient,
+  pReluGradient,
+  softmaxGradient,
+  swiGluGradient,
+} from './gradients/activation.js'
+import { type Gradient, nothingFlows } from './gradients/rule.js'
 import { MersenneTwister } from './mersenne-twister.js'
 import { type Operator, operator } from './record.js'
 import { softmax } from './softmax.js'
@@ -12,11 +21,12 @@ import { erf } from './special.js'
 import { arrayOf, broadcast, filled, mapElements, required, scalarOf, type Unary } from './support.js'
 
 /** A record whose output is a function of each element. `bind` reads the node's attributes. */
-export function activation(name: string, since: number, bind: (node: Node) => Unary<number>, domain = ''): Operator {
+export function activation(name: string, since: number, bind: (node: Node) => Unary<number>, gradient: Gradient, domain = ''): Operator {
   return operator({
     name,
     domain,
     since,
+    gradient,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate: (node, inputs) => [mapElements(required(inputs, 0), bind(node))],
   })
@@ -55,6 +65,7 @@ const softplus: Unary<number> = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Mat
 const pRelu = operator({
   name: 'PRelu',
   since: 7,
+  gradient: pReluGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (_, inputs) => {
     const x = required(inputs, 0)
@@ -65,6 +76,7 @@ const pRelu = operator({
 const swiGlu = operator({
   name: 'SwiGLU',
   since: 28,
+  gradient: swiGluGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const [gate, linear] = [required(inputs, 0), required(inputs, 1)]
@@ -78,6 +90,7 @@ const swiGlu = operator({
 const dropout = operator({
   name: 'Dropout',
   since: 12,
+  gradient: dropoutGradient,
   infer: (_, inputs) => [sameFacts(inputs)[0], { dtype: 'bool', shape: factsAt(inputs, 0).shape }],
   evaluate: (node, [x, ratio, training]) => {
     const input = required([x], 0)
@@ -98,10 +111,11 @@ function drop(x: NDArray, probability: number, seed: number): NDArray[] {
 }
 
 /** A record of one of the softmax family; `along` turns one row of numbers into another. */
-function alongAxis(name: string, along: (row: Float64Array) => void): Operator {
+function alongAxis(name: string, along: (row: Float64Array) => void, gradient: Gradient): Operator {
   return operator({
     name,
     since: 13,
+    gradient,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate: (node, inputs) => [rowwise(required(inputs, 0), node.int('axis', -1), along)],
     upgrades: [{ below: 13, apply: coerceToMatrix }],
@@ -165,10 +179,15 @@ function hardmax(row: Float64Array): void {
   row[at] = 1
 }
 
+/** An activation of the standard. */
+function standard(name: keyof typeof activationGradients, since: number, bind: (node: Node) => Unary<number>): Operator {
+  return activation(name, since, bind, activationGradients[name])
+}
+
 /** Activation functions of the standard. */
 export const activations: readonly Operator[] = [
-  activation('Relu', 6, () => (x) => Math.max(x, 0)),
-  activation(
+  standard('Relu', 6, () => (x) => Math.max(x, 0)),
+  standard(
     'LeakyRelu',
     6,
     rectified((node) => {
@@ -176,7 +195,7 @@ export const activations: readonly Operator[] = [
       return (x) => alpha * x
     }),
   ),
-  activation(
+  standard(
     'Elu',
     6,
     rectified((node) => {
@@ -184,7 +203,7 @@ export const activations: readonly Operator[] = [
       return (x) => alpha * Math.expm1(x)
     }),
   ),
-  activation(
+  standard(
     'Celu',
     12,
     rectified((node) => {
@@ -192,33 +211,33 @@ export const activations: readonly Operator[] = [
       return (x) => alpha * Math.expm1(x / alpha)
     }),
   ),
-  activation('Selu', 6, (node) => {
+  standard('Selu', 6, (node) => {
     const [alpha, gamma] = [node.float('alpha', 1.6732632423543772), node.float('gamma', 1.0507009873554805)]
     return (x) => gamma * (x > 0 ? x : alpha * Math.expm1(x))
   }),
-  activation('ThresholdedRelu', 10, (node) => {
+  standard('ThresholdedRelu', 10, (node) => {
     const alpha = node.float('alpha', 1)
     return (x) => (x > alpha ? x : 0)
   }),
-  activation('Sigmoid', 6, () => sigmoid),
-  activation('HardSigmoid', 6, (node) => hardSigmoid(node.float('alpha', 0.2), node.float('beta', 0.5))),
-  activation('HardSwish', 14, () => (x) => x * hardSigmoid(1 / 6, 0.5)(x)),
-  activation('Softplus', 1, () => softplus),
-  activation('Softsign', 1, () => (x) => x / (1 + Math.abs(x))),
-  activation('Tanh', 6, () => Math.tanh),
-  activation('Gelu', 20, (node) => (node.string('approximate', 'none') === 'tanh' ? tanhGelu : gelu)),
-  activation('Swish', 24, (node) => swish(node.float('alpha', 1))),
-  activation('Mish', 18, () => (x) => x * Math.tanh(softplus(x))),
-  activation('Shrink', 9, (node) => {
+  standard('Sigmoid', 6, () => sigmoid),
+  standard('HardSigmoid', 6, (node) => hardSigmoid(node.float('alpha', 0.2), node.float('beta', 0.5))),
+  standard('HardSwish', 14, () => (x) => x * hardSigmoid(1 / 6, 0.5)(x)),
+  standard('Softplus', 1, () => softplus),
+  standard('Softsign', 1, () => (x) => x / (1 + Math.abs(x))),
+  standard('Tanh', 6, () => Math.tanh),
+  standard('Gelu', 20, (node) => (node.string('approximate', 'none') === 'tanh' ? tanhGelu : gelu)),
+  standard('Swish', 24, (node) => swish(node.float('alpha', 1))),
+  standard('Mish', 18, () => (x) => x * Math.tanh(softplus(x))),
+  standard('Shrink', 9, (node) => {
     const [lambda, bias] = [node.float('lambd', 0.5), node.float('bias', 0)]
     return (x) => (x < -lambda ? x + bias : x > lambda ? x - bias : 0)
   }),
   pRelu,
   swiGlu,
   dropout,
-  alongAxis('Softmax', softmax),
-  alongAxis('LogSoftmax', logSoftmax),
-  alongAxis('Hardmax', hardmax),
+  alongAxis('Softmax', softmax, softmaxGradient),
+  alongAxis('LogSoftmax', logSoftmax, logSoftmaxGradient),
+  alongAxis('Hardmax', hardmax, nothingFlows),
 ]
 
 function hardSigmoid(alpha: number, beta: number): Unary<number> {

@@ -15,6 +15,8 @@ import {
   toHeads,
 } from './attention-core.js'
 import { factsAt, type InputFacts, sameFacts } from './facts.js'
+import { attention as attentionExpansion } from './gradients/attention.js'
+import { rotaryEmbeddingGradient } from './gradients/rotary.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { broadcastStrides, integersOf, required } from './support.js'
 
@@ -104,6 +106,7 @@ function maskBias(mask: NDArray, query: Heads, key: Heads): NonNullable<Attentio
 const attention = operator({
   name: 'Attention',
   since: 23,
+  gradient: attentionExpansion,
   infer: inferAttention,
   evaluate: evaluateAttention,
 })
@@ -111,6 +114,7 @@ const attention = operator({
 const rotaryEmbedding = operator({
   name: 'RotaryEmbedding',
   since: 23,
+  gradient: rotaryEmbeddingGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const [x, cosines, sines] = [0, 1, 2].map((i) => required(inputs, i))

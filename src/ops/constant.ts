@@ -8,6 +8,9 @@ import { isMinifloat, type MinifloatOptions, roundToMinifloat } from '../numbers
 import { decode, encode } from '../numbers/storage.js'
 import { dtypeOfCode } from './element-type.js'
 import { factsAt, freshDim, type InputFacts, sameFacts, vectorContents } from './facts.js'
+import { rangeGradient } from './gradients/order.js'
+import { impossible, nothingFlows } from './gradients/rule.js'
+import { castGradient } from './gradients/shape.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, type Entry, filled, integersOf, iterate, range, required, scalarOf } from './support.js'
 
@@ -45,6 +48,7 @@ function inMemory(tensor: Tensor): NDArray {
 const constant = operator({
   name: 'Constant',
   since: 13,
+  gradient: nothingFlows,
   infer(node) {
     const tensor = constantTensor(node)
     const small = tensor?.elements && isInteger(tensor.dtype) && tensor.size <= 64
@@ -60,6 +64,7 @@ const constant = operator({
 const constantOfShape = operator({
   name: 'ConstantOfShape',
   since: 9,
+  gradient: nothingFlows,
   infer(node, inputs) {
     const value = node.tensor('value')
     const dtype = value?.dtype ?? 'float32'
@@ -90,6 +95,7 @@ function inferRange(node: Node, inputs: InputFacts): ValueFacts[] {
 const rangeOperator = operator({
   name: 'Range',
   since: 11,
+  gradient: rangeGradient,
   infer: inferRange,
   evaluate(_, inputs) {
     const [first, limit, step] = [0, 1, 2].map((i) => required(inputs, i))
@@ -108,6 +114,7 @@ const rangeOperator = operator({
 const eyeLike = operator({
   name: 'EyeLike',
   since: 9,
+  gradient: nothingFlows,
   infer: (node, inputs) => sameFacts(inputs, namedDtype(node, 'dtype') ?? factsAt(inputs, 0).dtype),
   evaluate(node, inputs) {
     const input = required(inputs, 0)
@@ -183,6 +190,7 @@ function castContents(inputs: InputFacts, dtype: DType | null): readonly Dim[] |
 const cast = operator({
   name: 'Cast',
   since: 19,
+  gradient: castGradient,
   infer(node, inputs) {
     const dtype = target(node)
     return [{ ...sameFacts(inputs, dtype)[0], contents: castContents(inputs, dtype) }]
@@ -193,6 +201,7 @@ const cast = operator({
 const castLike = operator({
   name: 'CastLike',
   since: 19,
+  gradient: castGradient,
   infer(_, inputs) {
     const { dtype } = factsAt(inputs, 1)
     return [{ ...sameFacts(inputs, dtype)[0], contents: castContents(inputs, dtype) }]
@@ -203,6 +212,7 @@ const castLike = operator({
 const bitCast = operator({
   name: 'BitCast',
   since: 26,
+  gradient: impossible('the number that bits stand for in another dtype does not change smoothly with them'),
   infer: (node, inputs) => sameFacts(inputs, target(node)),
   evaluate(node, inputs) {
     const input = required(inputs, 0)

@@ -6,6 +6,7 @@ import { Graph } from '../ir/graph.js'
 import type { Node, Value } from '../ir/node.js'
 import type { NDArray } from '../numbers/dtype.js'
 import { factsAt, freshDim, type InputFacts } from './facts.js'
+import { impossible } from './gradients/rule.js'
 import { type Operator, operator, type RunGraph, type ValueFacts } from './record.js'
 import { concatenate } from './shape.js'
 import { arrayOf, normalizeAxis, pickAlong, range, required, reshaped, scalarOf } from './support.js'
@@ -29,6 +30,7 @@ function common(node: Node, output: number, values: readonly ValueFacts[]): Valu
 const conditional = operator({
   name: 'If',
   since: 11,
+  gradient: impossible('what its branches do with values from outside is not seen by the graph around it, to which gradients are added'),
   infer(node) {
     const [yes, no] = [bodyOf(node, 'then_branch'), bodyOf(node, 'else_branch')]
     return node.outputs.map((_, i) => common(node, i, [yes.outputs[i], no.outputs[i]]))
@@ -73,6 +75,7 @@ function runLoop(node: Node, inputs: readonly (NDArray | null)[], run: RunGraph)
 const loop = operator({
   name: 'Loop',
   since: 11,
+  gradient: impossible('what its turns compute is not kept, and how many there are is known only while it runs'),
   inferBodies(_, inputs) {
     const carried = inputs.slice(2).map((facts) => ({ dtype: facts?.dtype ?? null, shape: null }))
     return [[{ dtype: 'int64', shape: [] }, { dtype: 'bool', shape: [] }, ...carried]]
@@ -186,6 +189,7 @@ function scanOverBatch(node: Node, graph: Graph): void {
 const scan = operator({
   name: 'Scan',
   since: 9,
+  gradient: impossible('what its turns compute is not kept, and how many there are is known only while it runs'),
   inferBodies: inferScanBody,
   infer: inferScan,
   evaluate: runScan,

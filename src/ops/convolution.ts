@@ -1,13 +1,14 @@
 /** Convolutions. */
 import { badInput } from '../base/errors.js'
-import { addDims, type Dim, multiplyDims } from '../ir/dimension.js'
+import { type Dim, multiplyDims } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { factsAt, type InputFacts } from './facts.js'
+import { convGradient, convIntegerGradient, convTransposeGradient } from './gradients/convolution.js'
 import type { RealArray } from './matrix.js'
 import { type Operator, operator } from './record.js'
 import { arrayOf, required, scalarOf } from './support.js'
-import { outputDim, type PlacedWindow, placeWindow, windowOf, windowTable } from './window.js'
+import { outputDim, type PlacedWindow, placeWindow, transposedWindow, windowOf, windowTable } from './window.js'
 
 /** The kernel's spatial shape: `kernel_shape`, else the weight's; null where that is symbolic. */
 function kernelOf(node: Node, weight: readonly Dim[] | null): number[] | null {
@@ -63,6 +64,7 @@ export function addPerChannel({ shape, values }: RealArray, bias: ArrayLike<numb
 const conv = operator({
   name: 'Conv',
   since: 1,
+  gradient: convGradient,
   infer: (node, inputs) => [{ dtype: factsAt(inputs, 0).dtype, shape: convolutionShape(node, inputs, 0, 1) }],
   evaluate: (node, inputs) => {
     const [x, w, bias] = [required(inputs, 0), required(inputs, 1), inputs[2]]
@@ -94,6 +96,7 @@ export function centred(x: NDArray, zeroPoint: NDArray | null | undefined): Real
 const convInteger = operator({
   name: 'ConvInteger',
   since: 10,
+  gradient: convIntegerGradient,
   infer: (node, inputs) => [{ dtype: 'int32', shape: convolutionShape(node, inputs, 0, 1) }],
   evaluate: (node, inputs) => {
     const y = convolve(node, centred(required(inputs, 0), inputs[2]), centredFilters(required(inputs, 1), inputs[3]))
@@ -101,31 +104,10 @@ const convInteger = operator({
   },
 })
 
-/** A transposed convolution is the adjoint of one from its output to its input: this is that one's window. */
-function transposedWindow(node: Node, input: readonly Dim[], kernel: readonly number[]): { output: Dim[]; begin: (Dim | null)[] } {
-  const window = windowOf(node, kernel)
-  const outputPadding = node.ints('output_padding') ?? kernel.map(() => 0)
-  const full = input.map((dim, axis) =>
-    addDims(multiplyDims(addDims(dim, -1), window.strides[axis]), outputPadding[axis] + (kernel[axis] - 1) * window.dilations[axis] + 1),
-  )
-  const wanted = node.ints('output_shape')?.slice(-kernel.length)
-  if (!wanted && window.pads) {
-    const { begin, end } = window.pads
-    return { output: full.map((dim, axis) => addDims(dim, -begin[axis] - end[axis])), begin: [...begin] }
-  }
-  const output = wanted ?? input.map((dim, axis) => multiplyDims(dim, window.strides[axis]))
-  const begin = full.map((dim, axis) => {
-    const [outer, inner] = [dim, output[axis]]
-    if (typeof outer !== 'number' || typeof inner !== 'number') return null
-    const total = Math.max(0, outer - inner)
-    return window.autoPad === 'SAME_UPPER' ? Math.floor(total / 2) : total - Math.floor(total / 2)
-  })
-  return { output, begin }
-}
-
 const convTranspose = operator({
   name: 'ConvTranspose',
   since: 1,
+  gradient: convTransposeGradient,
   infer: (node, inputs) => {
     const [input, weight] = [factsAt(inputs, 0).shape, factsAt(inputs, 1).shape]
     const kernel = kernelOf(node, weight)
@@ -137,9 +119,9 @@ const convTranspose = operator({
   evaluate: (node, inputs) => {
     const [x, w, bias] = [required(inputs, 0), required(inputs, 1), inputs[2]]
     const kernel = w.shape.slice(2)
-    const { output, begin } = transposedWindow(node, x.shape.slice(2), kernel)
-    const pads = { begin: begin as number[], end: begin as number[] }
-    const y = scatterWindows(node, x, w, { ...windowOf(node, kernel), pads, input: output as number[], output: x.shape.slice(2) })
+    const { output, pads } = transposedWindow(node, x.shape.slice(2), kernel)
+    const window = { ...windowOf(node, kernel), pads: pads!, input: output as number[], output: x.shape.slice(2) }
+    const y = scatterWindows(node, x, w, window)
     if (bias) addPerChannel(y, numbersOf(bias))
     return [arrayOf(x.dtype, y.shape, y.values)]
   },

@@ -5,6 +5,20 @@ import { type DType, dtypes, isFloat, isInteger, type NDArray, numbersOf } from 
 import { roundHalfEven } from '../numbers/rounding.js'
 import { broadcastFacts, commonDtype, computedContents, factsAt, numericOnly, sameFacts } from './facts.js'
 import { attributeToInput } from './forms.js'
+import {
+  addGradient,
+  clipGradient,
+  divideGradient,
+  extremeGradient,
+  meanGradient,
+  moduloGradient,
+  multiplyGradient,
+  powerGradient,
+  subtractGradient,
+  sumGradient,
+  unaryGradients,
+} from './gradients/elementwise.js'
+import { type Gradient, nothingFlows } from './gradients/rule.js'
 import { type Operator, operator } from './record.js'
 import { erf } from './special.js'
 import {
@@ -27,15 +41,27 @@ type ContentsRule = (x: Dim) => Dim | null
 
 /** An operator of one argument. `contents` carries integers through shape computations. */
 function elementary(
-  name: string,
+  name: keyof typeof unaryGradients,
   since: number,
   real: Unary<number>,
   integer?: Unary<bigint>,
   contents: ContentsRule = () => null,
 ): Operator {
+  return unaryOperator(name, since, real, integer, contents, unaryGradients[name])
+}
+
+function unaryOperator(
+  name: string,
+  since: number,
+  real: Unary<number>,
+  integer: Unary<bigint> | undefined,
+  contents: ContentsRule,
+  gradient: Gradient,
+): Operator {
   return operator({
     name,
     since,
+    gradient,
     infer(_, inputs) {
       const [facts] = sameFacts(inputs)
       return [{ ...facts, contents: computedContents(inputs, ([x]) => contents(x)) }]
@@ -44,10 +70,15 @@ function elementary(
   })
 }
 
-/** A function that leaves integers alone. */
+/** A function in steps, so flat almost everywhere. */
+function step(name: string, since: number, real: Unary<number>, integer: Unary<bigint>, contents: ContentsRule = () => null): Operator {
+  return unaryOperator(name, since, real, integer, contents, nothingFlows)
+}
+
+/** A step function that leaves integers alone. */
 function rounding(name: string, since: number, real: Unary<number>): Operator {
   const contents: ContentsRule = (x) => (typeof x === 'number' ? real(x) : x)
-  return elementary(name, since, real, (x) => x, contents)
+  return step(name, since, real, (x) => x, contents)
 }
 
 function absolute(x: bigint): bigint {
@@ -65,7 +96,7 @@ function negate(x: number): number {
 const unary: readonly Operator[] = [
   elementary('Abs', 6, Math.abs, absolute, numericOnly(Math.abs)),
   elementary('Neg', 6, negate, undefined, (x) => multiplyDims(x, -1)),
-  elementary('Sign', 9, Math.sign, signOf, numericOnly(Math.sign)),
+  step('Sign', 9, Math.sign, signOf, numericOnly(Math.sign)),
   rounding('Floor', 6, Math.floor),
   rounding('Ceil', 6, Math.ceil),
   rounding('Round', 11, roundHalfEven),
@@ -85,19 +116,26 @@ const unary: readonly Operator[] = [
   elementary('Asinh', 9, Math.asinh),
   elementary('Acosh', 9, Math.acosh),
   elementary('Atanh', 9, Math.atanh),
-  elementary('BitwiseNot', 18, (x) => ~x),
+  step(
+    'BitwiseNot',
+    18,
+    (x) => ~x,
+    (x) => ~x,
+  ),
 ]
 
 /** An operator of two arrays of one dtype. `contents` is for scalars and vectors, which shape computations are made of. */
 function arithmetic(
   name: string,
   since: number,
+  gradient: Gradient,
   evaluate: (a: NDArray, b: NDArray, node: Node) => NDArray,
   contents: (a: Dim, b: Dim, dtype: DType | null, node: Node) => Dim | null = () => null,
 ): Operator {
   return operator({
     name,
     since,
+    gradient,
     infer(node, inputs) {
       const [facts] = broadcastFacts(inputs, commonDtype(inputs))
       return [{ ...facts, contents: computedContents(inputs, ([a, b]) => contents(a, b, facts.dtype, node)) }]
@@ -166,47 +204,55 @@ const binary: readonly Operator[] = [
   arithmetic(
     'Add',
     7,
+    addGradient,
     numeric((x, y) => x + y),
     addDims,
   ),
   arithmetic(
     'Sub',
     7,
+    subtractGradient,
     numeric((x, y) => x - y),
     subtractDims,
   ),
   arithmetic(
     'Mul',
     7,
+    multiplyGradient,
     numeric((x, y) => x * y),
     multiplyDims,
   ),
   arithmetic(
     'Div',
     7,
+    divideGradient,
     numeric((x, y) => x / y),
     divideContents,
   ),
-  arithmetic('Mod', 10, modulo, moduloContents),
-  arithmetic('BitShift', 11, shiftBits),
+  arithmetic('Mod', 10, moduloGradient, modulo, moduloContents),
+  arithmetic('BitShift', 11, nothingFlows, shiftBits),
   arithmetic(
     'BitwiseAnd',
     18,
+    nothingFlows,
     numeric((x, y) => x & y),
   ),
   arithmetic(
     'BitwiseOr',
     18,
+    nothingFlows,
     numeric((x, y) => x | y),
   ),
   arithmetic(
     'BitwiseXor',
     18,
+    nothingFlows,
     numeric((x, y) => x ^ y),
   ),
   operator({
     name: 'Pow',
     since: 7,
+    gradient: powerGradient,
     infer: (_, inputs) => broadcastFacts(inputs, factsAt(inputs, 0).dtype),
     evaluate: (_, inputs) => [power(required(inputs, 0), required(inputs, 1))],
   }),
@@ -215,6 +261,7 @@ const binary: readonly Operator[] = [
 /** An operator of any number of arrays of one dtype. */
 function variadic(
   name: string,
+  gradient: Gradient,
   real: (values: readonly number[]) => number,
   integer: Binary<bigint>,
   contents: (values: readonly Dim[]) => Dim | null,
@@ -222,6 +269,7 @@ function variadic(
   return operator({
     name,
     since: 8,
+    gradient,
     infer(_, inputs) {
       const [facts] = broadcastFacts(inputs, commonDtype(inputs))
       return [{ ...facts, contents: computedContents(inputs, contents) }]
@@ -274,15 +322,16 @@ function extreme(name: 'min' | 'max'): (values: readonly Dim[]) => Dim {
 
 const sumContents = (values: readonly Dim[]) => values.reduce(addDims, 0)
 const many: readonly Operator[] = [
-  variadic('Sum', sum, (x, y) => x + y, sumContents),
+  variadic('Sum', sumGradient, sum, (x, y) => x + y, sumContents),
   variadic(
     'Mean',
+    meanGradient,
     (values) => sum(values) / values.length,
     (x, y) => x + y,
     () => null,
   ),
-  variadic('Max', (values) => Math.max(...values), larger, extreme('max')),
-  variadic('Min', (values) => Math.min(...values), smaller, extreme('min')),
+  variadic('Max', extremeGradient, (values) => Math.max(...values), larger, extreme('max')),
+  variadic('Min', extremeGradient, (values) => Math.min(...values), smaller, extreme('min')),
 ]
 
 function clip(input: NDArray, low: NDArray | null, high: NDArray | null): NDArray {
@@ -301,6 +350,7 @@ const others: readonly Operator[] = [
   operator({
     name: 'Clip',
     since: 11,
+    gradient: clipGradient,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate: (_, inputs) => [clip(required(inputs, 0), inputs[1] ?? null, inputs[2] ?? null)],
     upgrades: [attributeToInput(11, 'min', 1), attributeToInput(11, 'max', 2)],
@@ -308,12 +358,14 @@ const others: readonly Operator[] = [
   operator({
     name: 'IsNaN',
     since: 9,
+    gradient: nothingFlows,
     infer: (_, inputs) => sameFacts(inputs, 'bool'),
     evaluate: (_, inputs) => [mapElements(required(inputs, 0), (x) => Number(Number.isNaN(x)), 'bool')],
   }),
   operator({
     name: 'IsInf',
     since: 10,
+    gradient: nothingFlows,
     infer: (_, inputs) => sameFacts(inputs, 'bool'),
     evaluate(node, inputs) {
       const [negative, positive] = [node.int('detect_negative', 1), node.int('detect_positive', 1)]

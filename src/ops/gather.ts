@@ -4,6 +4,8 @@ import type { Dim } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { factsAt, freshDim, type InputFacts, sameFacts, vectorContents } from './facts.js'
+import * as gradients from './gradients/gather.js'
+import { nothingFlows } from './gradients/rule.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import {
   arrayOf,
@@ -49,6 +51,7 @@ function gatheredContents(inputs: InputFacts): Dim[] | null {
 const gather = operator({
   name: 'Gather',
   since: 1,
+  gradient: gradients.gatherGradient,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const indices = factsAt(inputs, 1).shape
@@ -79,6 +82,7 @@ function elementOffsets(shape: readonly number[], indices: NDArray, axis: number
 const gatherElements = operator({
   name: 'GatherElements',
   since: 11,
+  gradient: gradients.gatherElementsGradient,
   infer: (_, inputs) => [{ dtype: factsAt(inputs, 0).dtype, shape: factsAt(inputs, 1).shape }],
   evaluate(node, inputs) {
     const [input, indices] = [required(inputs, 0), required(inputs, 1)]
@@ -121,6 +125,7 @@ function inferGatherND(node: Node, inputs: InputFacts): ValueFacts[] {
 const gatherND = operator({
   name: 'GatherND',
   since: 12,
+  gradient: gradients.gatherNDGradient,
   infer: inferGatherND,
   evaluate(node, inputs) {
     const [input, indices] = [required(inputs, 0), required(inputs, 1)]
@@ -153,6 +158,7 @@ function scattered(input: NDArray, at: ArrayLike<number>, updates: NDArray, redu
 const scatterElements = operator({
   name: 'ScatterElements',
   since: 16,
+  gradient: gradients.scatterElementsGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate(node, inputs) {
     const input = required(inputs, 0)
@@ -164,6 +170,7 @@ const scatterElements = operator({
 const scatterND = operator({
   name: 'ScatterND',
   since: 16,
+  gradient: gradients.scatterNDGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate(node, inputs) {
     const [input, indices] = [required(inputs, 0), required(inputs, 1)]
@@ -176,6 +183,7 @@ const scatterND = operator({
 const tensorScatter = operator({
   name: 'TensorScatter',
   since: 24,
+  gradient: gradients.tensorScatterGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate(node, inputs) {
     const [cache, update] = [required(inputs, 0), required(inputs, 1)]
@@ -196,6 +204,7 @@ const tensorScatter = operator({
 const oneHot = operator({
   name: 'OneHot',
   since: 9,
+  gradient: gradients.oneHotGradient,
   infer(node, inputs) {
     const { dtype } = factsAt(inputs, 2)
     const { shape } = factsAt(inputs, 0)
@@ -223,6 +232,7 @@ const oneHot = operator({
 const compress = operator({
   name: 'Compress',
   since: 9,
+  gradient: gradients.compress,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const axis = node.int('axis')
@@ -242,6 +252,7 @@ const compress = operator({
 const nonZero = operator({
   name: 'NonZero',
   since: 9,
+  gradient: nothingFlows,
   infer(node, inputs) {
     const { shape } = factsAt(inputs, 0)
     return [{ dtype: 'int64', shape: shape && [shape.length, freshDim(node, 1)] }]

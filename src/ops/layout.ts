@@ -5,6 +5,7 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf } from '../numbers/dtype.js'
 import { factsAt, freshDim, type InputFacts, isGiven, numericContents, sameFacts, vectorContents } from './facts.js'
 import { attributeToInput } from './forms.js'
+import * as gradients from './gradients/layout.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import {
   type Entry,
@@ -79,6 +80,7 @@ function slicedContents(inputs: InputFacts, starts: readonly Dim[] | null, ends:
 const slice = operator({
   name: 'Slice',
   since: 10,
+  gradient: gradients.sliceGradient,
   infer: inferSlice,
   evaluate(_, inputs) {
     const input = required(inputs, 0)
@@ -97,6 +99,7 @@ const slice = operator({
 const tile = operator({
   name: 'Tile',
   since: 6,
+  gradient: gradients.tileGradient,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const repeats = vectorContents(inputs, 1)
@@ -141,6 +144,7 @@ function padded(input: NDArray, pads: readonly number[], axes: readonly number[]
 const pad = operator({
   name: 'Pad',
   since: 19,
+  gradient: gradients.padGradient,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const pads = vectorContents(inputs, 1)
@@ -173,6 +177,7 @@ function imageShape(node: Node, inputs: InputFacts, f: (dims: readonly Dim[], bl
 const depthToSpace = operator({
   name: 'DepthToSpace',
   since: 11,
+  gradient: gradients.depthToSpaceGradient,
   infer: (node, inputs) =>
     imageShape(node, inputs, ([n, c, h, w], block) => [n, divideDims(c, block ** 2), multiplyDims(h, block), multiplyDims(w, block)]),
   evaluate(node, inputs) {
@@ -189,6 +194,7 @@ const depthToSpace = operator({
 const spaceToDepth = operator({
   name: 'SpaceToDepth',
   since: 1,
+  gradient: gradients.spaceToDepthGradient,
   infer: (node, inputs) =>
     imageShape(node, inputs, ([n, c, h, w], block) => [n, multiplyDims(c, block ** 2), divideDims(h, block), divideDims(w, block)]),
   evaluate(node, inputs) {
@@ -203,6 +209,7 @@ const spaceToDepth = operator({
 const reverseSequence = operator({
   name: 'ReverseSequence',
   since: 10,
+  gradient: gradients.reverseSequenceGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate(node, inputs) {
     const input = required(inputs, 0)
@@ -221,6 +228,7 @@ const reverseSequence = operator({
 const centerCropPad = operator({
   name: 'CenterCropPad',
   since: 18,
+  gradient: gradients.centerCropPad,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const wanted = vectorContents(inputs, 1)

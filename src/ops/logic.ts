@@ -2,6 +2,8 @@
 import type { Dim } from '../ir/dimension.js'
 import type { NDArray } from '../numbers/dtype.js'
 import { broadcastFacts, broadcastShapes, commonDtype, computedContents, type InputFacts, numericOnly, sameFacts } from './facts.js'
+import { whereGradient } from './gradients/elementwise.js'
+import { nothingFlows } from './gradients/rule.js'
 import { type Operator, operator } from './record.js'
 import { arrayOf, broadcast, broadcastEntries, broadcastShape, type Entry, expanded, mapElements, required } from './support.js'
 
@@ -15,6 +17,7 @@ function comparison(
   return operator({
     name,
     since,
+    gradient: nothingFlows,
     infer(_, inputs) {
       commonDtype(inputs)
       return [{ ...broadcastFacts(inputs, 'bool')[0], contents: computedContents(inputs, ([a, b]) => contents(a, b)) }]
@@ -36,6 +39,7 @@ function connective(name: string, f: (x: number, y: number) => number): Operator
   return operator({
     name,
     since: 7,
+    gradient: nothingFlows,
     infer: (_, inputs) => [{ ...broadcastFacts(inputs, 'bool')[0], contents: computedContents(inputs, ([a, b]) => numericOnly(f)(a, b)) }],
     evaluate: (_, inputs) => [broadcast(required(inputs, 0), required(inputs, 1), 'bool', f)],
   })
@@ -73,12 +77,14 @@ export const logic: readonly Operator[] = [
   operator({
     name: 'Not',
     since: 1,
+    gradient: nothingFlows,
     infer: (_, inputs) => [{ ...sameFacts(inputs, 'bool')[0], contents: computedContents(inputs, ([x]) => numericOnly((x) => 1 - x)(x)) }],
     evaluate: (_, inputs) => [mapElements(required(inputs, 0), (x) => 1 - x)],
   }),
   operator({
     name: 'Where',
     since: 9,
+    gradient: whereGradient,
     infer: (_, inputs) => inferWhere(inputs),
     evaluate: (_, inputs) => [choose(required(inputs, 0), required(inputs, 1), required(inputs, 2))],
   }),

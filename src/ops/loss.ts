@@ -3,6 +3,7 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { logSoftmax } from './activation.js'
 import { factsAt, type InputFacts } from './facts.js'
+import * as gradients from './gradients/loss.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, required } from './support.js'
 
@@ -52,6 +53,7 @@ function logProbabilitiesOf(x: NDArray): Float64Array {
 const negativeLogLikelihoodLoss = operator({
   name: 'NegativeLogLikelihoodLoss',
   since: 12,
+  gradient: gradients.negativeLogLikelihoodLoss,
   infer: (node, inputs) => [lossFacts(node, inputs)],
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -62,6 +64,7 @@ const negativeLogLikelihoodLoss = operator({
 const softmaxCrossEntropyLoss = operator({
   name: 'SoftmaxCrossEntropyLoss',
   since: 12,
+  gradient: gradients.softmaxCrossEntropyLoss,
   infer: (node, inputs) => [lossFacts(node, inputs), { dtype: factsAt(inputs, 0).dtype, shape: factsAt(inputs, 0).shape }],
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)

@@ -3,7 +3,9 @@ import { badInput } from '../base/errors.js'
 import { broadcastDims, type Dim } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
+import { type Equation, letterSizes, parseEquation } from './equation.js'
 import { factsAt, type InputFacts } from './facts.js'
+import { einsumGradient, gemmGradient, matMulGradient } from './gradients/matrix.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, broadcast, broadcastShape, broadcastStrides, mapElements, offsets, required, transposedArray } from './support.js'
 
@@ -73,6 +75,7 @@ export function matrixProductShape(a: readonly Dim[] | null, b: readonly Dim[] |
 const matMul = operator({
   name: 'MatMul',
   since: 1,
+  gradient: matMulGradient,
   infer: (_, inputs) => [
     { dtype: factsAt(inputs, 0).dtype, shape: matrixProductShape(factsAt(inputs, 0).shape, factsAt(inputs, 1).shape) },
   ],
@@ -86,6 +89,7 @@ const matMul = operator({
 const gemm = operator({
   name: 'Gemm',
   since: 11,
+  gradient: gemmGradient,
   infer: (node, inputs) => [{ dtype: factsAt(inputs, 0).dtype, shape: gemmShape(node, inputs) }],
   evaluate: (node, inputs) => {
     const [a, b] = [orient(required(inputs, 0), node.int('transA', 0)), orient(required(inputs, 1), node.int('transB', 0))]
@@ -110,57 +114,10 @@ function gemmShape(node: Node, inputs: InputFacts): Dim[] | null {
   return matrixProductShape(node.int('transA', 0) ? [a[1], a[0]] : a, node.int('transB', 0) ? [b[1], b[0]] : b)
 }
 
-/** An Einsum equation with its ellipses written out as letters of their own (digits). */
-interface Equation {
-  readonly inputs: readonly string[][]
-  readonly output: readonly string[]
-}
-
-/**
- * Parses an Einsum equation for operands of the given ranks.
- *
- * @throws TinsmithError `bad-input` where terms and operands do not fit
- */
-function parseEquation(equation: string, ranks: readonly number[]): Equation {
-  const [left, right] = equation.replaceAll(' ', '').split('->')
-  const terms = left.split(',')
-  if (terms.length !== ranks.length) throw badInput(`the equation ${equation} has ${terms.length} terms for ${ranks.length} operands`)
-  const broadcastRank = Math.max(0, ...terms.map((term, i) => (term.includes('...') ? ranks[i] - (term.length - 3) : 0)))
-  const ellipsis = Array.from({ length: broadcastRank }, (_, i) => String(i))
-  const spread = (term: string, rank = broadcastRank): string[] => {
-    const at = term.indexOf('...')
-    return at < 0 ? [...term] : [...term.slice(0, at), ...ellipsis.slice(broadcastRank - rank), ...term.slice(at + 3)]
-  }
-  const inputs = terms.map((term, i) => spread(term, ranks[i] - (term.length - 3)))
-  inputs.forEach((term, i) => {
-    if (term.length !== ranks[i]) throw badInput(`the term ${terms[i]} does not fit an operand of rank ${ranks[i]}`)
-  })
-  return { inputs, output: right === undefined ? [...ellipsis, ...lettersOnce(inputs)] : spread(right) }
-}
-
-function lettersOnce(terms: readonly string[][]): string[] {
-  const letters = terms.flat().filter((letter) => !/\d/.test(letter))
-  return letters.filter((letter) => letters.indexOf(letter) === letters.lastIndexOf(letter)).sort()
-}
-
-/** The size of each letter; 1 gives way to others. */
-function letterSizes(terms: readonly string[][], shapes: readonly (readonly Dim[])[]): Map<string, Dim> {
-  const sizes = new Map<string, Dim>()
-  terms.forEach((term, i) => {
-    term.forEach((letter, axis) => {
-      const [known, size] = [sizes.get(letter), shapes[i][axis]]
-      if (known === undefined || known === 1 || (typeof known === 'string' && typeof size === 'number' && size !== 1))
-        sizes.set(letter, size)
-      else if (typeof known === 'number' && typeof size === 'number' && size !== 1 && size !== known)
-        throw badInput(`the index ${letter} is ${known} and ${size} at once`)
-    })
-  })
-  return sizes
-}
-
 const einsum = operator({
   name: 'Einsum',
   since: 12,
+  gradient: einsumGradient,
   infer: (node, inputs): ValueFacts[] => {
     const dtype = factsAt(inputs, 0).dtype
     const shapes = inputs.map((input) => input?.shape)

@@ -16,6 +16,7 @@ import {
   toHeads,
 } from './attention-core.js'
 import { factsAt, freshDim, type InputFacts } from './facts.js'
+import * as gradients from './gradients/microsoft-attention.js'
 import { addPerColumn, matrixProduct, type RealArray, realsOf } from './matrix.js'
 import { microsoft } from './microsoft.js'
 import { centredMatrix } from './quantization.js'
@@ -126,6 +127,7 @@ const attention = operator({
   name: 'Attention',
   domain: microsoft,
   since: 1,
+  gradient: gradients.packedAttention,
   infer: (node, inputs) => packedFacts(node, inputs, factsAt(inputs, 0).dtype, 4),
   evaluate: (node, inputs) => {
     const [x, weight] = [required(inputs, 0), required(inputs, 1)]
@@ -139,6 +141,7 @@ const qAttention = operator({
   name: 'QAttention',
   domain: microsoft,
   since: 1,
+  gradient: gradients.qAttention,
   infer: (node, inputs) => packedFacts(node, inputs, factsAt(inputs, 3).dtype, 8),
   evaluate: (node, inputs) => {
     const [x, weight, bias, xScale, weightScale] = [0, 1, 2, 3, 4].map((i) => required(inputs, i))
@@ -204,6 +207,7 @@ const multiHeadAttention = operator({
   name: 'MultiHeadAttention',
   domain: microsoft,
   since: 1,
+  gradient: gradients.multiHeadAttention,
   infer: (node, inputs): ValueFacts[] => {
     const { dtype, shape: query } = factsAt(inputs, 0)
     const [heads, past] = [node.int('num_heads', 1), inputs[6]]
@@ -286,6 +290,7 @@ const groupQueryAttention = operator({
   name: 'GroupQueryAttention',
   domain: microsoft,
   since: 1,
+  gradient: gradients.groupQueryAttention,
   infer: inferGrouped,
   evaluate: (node, inputs) => {
     refuseUnknownOptions(node, inputs)

@@ -4,6 +4,8 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf } from '../numbers/dtype.js'
 import { rowwise, sigmoid } from './activation.js'
 import { broadcastFacts, factsAt, type InputFacts, sameFacts } from './facts.js'
+import * as gradients from './gradients/microsoft-quantization.js'
+import type { Gradient } from './gradients/rule.js'
 import { microsoft } from './microsoft.js'
 import { requantized } from './quantization.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
@@ -26,21 +28,23 @@ function codesFor(real: NDArray, inputs: Inputs, index: number): NDArray {
   return requantized({ shape: real.shape, values: Float64Array.from(numbersOf(real)) }, required(inputs, index), zeroPoint)
 }
 
-function binary(name: string, f: (a: number, b: number) => number): Operator {
+function binary(name: string, gradient: Gradient, f: (a: number, b: number) => number): Operator {
   return operator({
     name,
     domain: microsoft,
     since: 1,
+    gradient,
     infer: (_, inputs) => broadcastFacts([factsAt(inputs, 0), factsAt(inputs, 3)]),
     evaluate: (_, inputs) => [codesFor(broadcast(realInput(inputs, 0), realInput(inputs, 3), 'float64', f), inputs, 6)],
   })
 }
 
-function unary(name: string, apply: (node: Node, x: NDArray) => NDArray): Operator {
+function unary(name: string, gradient: Gradient, apply: (node: Node, x: NDArray) => NDArray): Operator {
   return operator({
     name,
     domain: microsoft,
     since: 1,
+    gradient,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate: (node, inputs) => [codesFor(apply(node, realInput(inputs, 0)), inputs, 3)],
   })
@@ -64,6 +68,7 @@ const qLinearConcat = operator({
   name: 'QLinearConcat',
   domain: microsoft,
   since: 1,
+  gradient: gradients.qLinearConcat,
   infer: inferConcat,
   evaluate: (node, inputs) => {
     const parts = triples(inputs.length).map((i) => realInput(inputs, i))
@@ -85,7 +90,7 @@ function averaged(node: Node, x: NDArray): NDArray {
 }
 
 const qLinearGlobalAveragePool: Operator = {
-  ...unary('QLinearGlobalAveragePool', averaged),
+  ...unary('QLinearGlobalAveragePool', gradients.qLinearGlobalAveragePool, averaged),
   infer: (node, inputs) => {
     const { dtype, shape } = factsAt(inputs, 0)
     const channel = node.int('channels_last', 0) === 1 ? (shape?.length ?? 0) - 1 : 1
@@ -101,11 +106,11 @@ function leaky(node: Node, x: NDArray): NDArray {
 
 /** ONNX Runtime's operators from codes to codes. */
 export const microsoftIntegers: readonly Operator[] = [
-  binary('QLinearAdd', (a, b) => a + b),
-  binary('QLinearMul', (a, b) => a * b),
-  unary('QLinearSigmoid', (_, x) => mapElements(x, sigmoid)),
-  unary('QLinearLeakyRelu', leaky),
-  unary('QLinearSoftmax', (node, x) => rowwise(x, node.int('axis', -1), softmax)),
+  binary('QLinearAdd', gradients.qLinearAdd, (a, b) => a + b),
+  binary('QLinearMul', gradients.qLinearMul, (a, b) => a * b),
+  unary('QLinearSigmoid', gradients.qLinearSigmoid, (_, x) => mapElements(x, sigmoid)),
+  unary('QLinearLeakyRelu', gradients.qLinearLeakyRelu, leaky),
+  unary('QLinearSoftmax', gradients.qLinearSoftmax, (node, x) => rowwise(x, node.int('axis', -1), softmax)),
   qLinearConcat,
   qLinearGlobalAveragePool,
 ]

@@ -6,6 +6,8 @@ import { type DType, dtypes, type NDArray, numbersOf, sizeOf } from '../numbers/
 import { type BlockBits, dequantizeBlocks, unpackMatMulNBits } from '../numbers/matmul-nbits.js'
 import { unpackBits } from '../numbers/storage.js'
 import { factsAt, type InputFacts } from './facts.js'
+import { fourBitNumbers } from './four-bit.js'
+import * as gradients from './gradients/microsoft-quantization.js'
 import { addPerColumn, matrixProduct, matrixProductShape, type RealArray, realsOf } from './matrix.js'
 import { microsoft } from './microsoft.js'
 import { dequantizeLinear, eachScale, integerProduct, quantizeDynamically, quantizeLinear, requantized } from './quantization.js'
@@ -22,6 +24,7 @@ const matMulIntegerToFloat = operator({
   name: 'MatMulIntegerToFloat',
   domain: microsoft,
   since: 1,
+  gradient: gradients.matMulIntegerToFloat,
   infer: (_, inputs) => [
     { dtype: factsAt(inputs, 2).dtype, shape: matrixProductShape(factsAt(inputs, 0).shape, factsAt(inputs, 1).shape) },
   ],
@@ -39,6 +42,7 @@ const dynamicQuantizeMatMul = operator({
   name: 'DynamicQuantizeMatMul',
   domain: microsoft,
   since: 1,
+  gradient: gradients.dynamicQuantizeMatMul,
   infer: (_, inputs) => [
     { dtype: factsAt(inputs, 0).dtype, shape: matrixProductShape(factsAt(inputs, 0).shape, factsAt(inputs, 1).shape) },
   ],
@@ -57,6 +61,7 @@ const qGemm = operator({
   name: 'QGemm',
   domain: microsoft,
   since: 1,
+  gradient: gradients.qGemm,
   infer: (node, inputs) => {
     const turn = (shape: readonly Dim[] | null, name: string) => (shape && node.int(name, 0) ? [shape[1], shape[0]] : shape)
     const shape = matrixProductShape(turn(factsAt(inputs, 0).shape, 'transA'), turn(factsAt(inputs, 3).shape, 'transB'))
@@ -97,6 +102,7 @@ const matMulNBits = operator({
   name: 'MatMulNBits',
   domain: microsoft,
   since: 1,
+  gradient: gradients.matMulNBits,
   infer: linearFacts,
   evaluate: (node, inputs) => {
     const [x, codes, scales] = [0, 1, 2].map((i) => required(inputs, i))
@@ -111,26 +117,17 @@ const matMulNBits = operator({
   },
 })
 
-/** The 16 numbers of FP4 and NF4 as bitsandbytes has them. Source: QLoRA, 2023; bitsandbytes. */
-const fourBitTables: readonly (readonly number[])[] = [
-  [0, 0.005208333, 0.6666667, 1, 0.33333333, 0.5, 0.16666667, 0.25, 0, -0.005208333, -0.6666667, -1, -0.33333333, -0.5, -0.16666667, -0.25],
-  [
-    -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
-    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-    0.7229568362236023, 1,
-  ],
-]
-
 const matMulBnb4 = operator({
   name: 'MatMulBnb4',
   domain: microsoft,
   since: 1,
+  gradient: gradients.matMulBnb4,
   infer: linearFacts,
   evaluate: (node, inputs) => {
     const [x, packed, absmax] = [0, 1, 2].map((i) => required(inputs, i))
     if (!node.int('transB', 1)) throw unsupported('MatMulBnb4 with transB = 0 has no reference here')
     const [rows, columns, blockSize] = [node.int('N', 0), node.int('K', 0), node.int('block_size', 0)]
-    const [table, bytes, largest] = [fourBitTables[node.int('quant_type', 0)], packed.data as Uint8Array, numbersOf(absmax)]
+    const [table, bytes, largest] = [fourBitNumbers[node.int('quant_type', 0)], packed.data as Uint8Array, numbersOf(absmax)]
     const weight = Float32Array.from({ length: rows * columns }, (_, i) => {
       const code = i % 2 ? bytes[i >> 1] & 15 : bytes[i >> 1] >> 4
       return table[code] * largest[Math.floor(i / blockSize)]
@@ -158,6 +155,7 @@ const gatherBlockQuantized = operator({
   name: 'GatherBlockQuantized',
   domain: microsoft,
   since: 1,
+  gradient: gradients.gatherBlockQuantized,
   infer: (node, inputs): ValueFacts[] => {
     const [data, indices, dtype] = [factsAt(inputs, 0), factsAt(inputs, 1).shape, factsAt(inputs, 2).dtype]
     if (!data.shape || !data.dtype || !indices) return [{ dtype, shape: null }]

@@ -7,6 +7,11 @@ import { activation, gelu, swish, tanhGelu } from './activation.js'
 import { headsArray, mergeHeads, rotate, toHeads } from './attention-core.js'
 import { dtypeOfCode } from './element-type.js'
 import { broadcastFacts, factsAt, type InputFacts, sameFacts } from './facts.js'
+import { activationGradients, quickGeluGradient } from './gradients/activation.js'
+import * as gradients from './gradients/microsoft.js'
+import * as normalizations from './gradients/normalization.js'
+import { microsoftRotaryEmbedding } from './gradients/rotary.js'
+import type { Gradient } from './gradients/rule.js'
 import { matrixProduct, matrixProductShape, realsOf } from './matrix.js'
 import { scaleAndShift, standardize, storedAs } from './normalization.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
@@ -16,11 +21,12 @@ import { arrayOf, broadcast, integersOf, mapElements, normalizeAxis, required, t
 export const microsoft = 'com.microsoft'
 
 /** A function of the first input plus a bias that may be absent. */
-function biased(name: string, f: Unary<number>): Operator {
+function biased(name: string, f: Unary<number>, gradient: Gradient): Operator {
   return operator({
     name,
     domain: microsoft,
     since: 1,
+    gradient,
     infer: (_, inputs) => (inputs[1] ? broadcastFacts(inputs) : sameFacts(inputs)),
     evaluate: (_, inputs) => {
       const x = required(inputs, 0)
@@ -29,21 +35,14 @@ function biased(name: string, f: Unary<number>): Operator {
   })
 }
 
-/** Order of the axes that FusedMatMul's attributes ask for; null when it is the usual one. */
-function operandOrder(rank: number, transpose: number, transposeBatch: number): number[] | null {
-  if (rank < 2 || !(transpose || transposeBatch)) return null
-  const axes = Array.from({ length: rank }, (_, i) => i)
-  const order = transposeBatch ? [...axes.slice(1, -1), 0, rank - 1] : axes
-  return transpose ? [...order.slice(0, -2), order[rank - 1], order[rank - 2]] : order
-}
-
 const fusedMatMul = operator({
   name: 'FusedMatMul',
   domain: microsoft,
   since: 1,
+  gradient: gradients.fusedMatMul,
   infer: (node, inputs) => {
     const ordered = (side: 'A' | 'B', shape: readonly Dim[] | null): readonly Dim[] | null => {
-      const order = shape && operandOrder(shape.length, node.int(`trans${side}`, 0), node.int(`transBatch${side}`, 0))
+      const order = shape && gradients.operandOrder(shape.length, node.int(`trans${side}`, 0), node.int(`transBatch${side}`, 0))
       return order ? order.map((axis) => shape[axis]) : shape
     }
     return [
@@ -55,7 +54,7 @@ const fusedMatMul = operator({
   },
   evaluate: (node, inputs) => {
     const ordered = (side: 'A' | 'B', array: NDArray): NDArray => {
-      const order = operandOrder(array.shape.length, node.int(`trans${side}`, 0), node.int(`transBatch${side}`, 0))
+      const order = gradients.operandOrder(array.shape.length, node.int(`trans${side}`, 0), node.int(`transBatch${side}`, 0))
       return order ? transposedArray(array, order) : array
     }
     const [a, b, alpha] = [ordered('A', required(inputs, 0)), ordered('B', required(inputs, 1)), node.float('alpha', 1)]
@@ -104,6 +103,7 @@ const skipLayerNormalization = operator({
   name: 'SkipLayerNormalization',
   domain: microsoft,
   since: 1,
+  gradient: normalizations.skipLayerNormalization,
   infer: skipFacts,
   evaluate: (node, inputs) => {
     const [input, skip, gamma] = [0, 1, 2].map((i) => required(inputs, i))
@@ -115,6 +115,7 @@ const skipSimplifiedLayerNormalization = operator({
   name: 'SkipSimplifiedLayerNormalization',
   domain: microsoft,
   since: 1,
+  gradient: normalizations.skipSimplifiedLayerNormalization,
   infer: skipFacts,
   evaluate: (node, inputs) => {
     const [input, skip, gamma] = [0, 1, 2].map((i) => required(inputs, i))
@@ -126,6 +127,7 @@ const skipSimplifiedLayerNormalization = operator({
 const simplifiedLayerNormalization = operator({
   name: 'SimplifiedLayerNormalization',
   since: 1,
+  gradient: normalizations.simplifiedLayerNormalization,
   infer: (node, inputs): ValueFacts[] => {
     const { shape } = factsAt(inputs, 0)
     const first = shape && normalizeAxis(node.int('axis', -1), shape.length)
@@ -155,6 +157,7 @@ const embedLayerNormalization = operator({
   name: 'EmbedLayerNormalization',
   domain: microsoft,
   since: 1,
+  gradient: gradients.embedLayerNormalization,
   infer: (_, inputs): ValueFacts[] => {
     const [ids, table] = [factsAt(inputs, 0).shape, factsAt(inputs, 2)]
     const embedded: ValueFacts = { dtype: table.dtype, shape: ids && table.shape && [...ids, table.shape[1]] }
@@ -202,6 +205,7 @@ const rotaryEmbedding = operator({
   name: 'RotaryEmbedding',
   domain: microsoft,
   since: 1,
+  gradient: microsoftRotaryEmbedding,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const [x, positionIds, cosines, sines] = [0, 1, 2, 3].map((i) => required(inputs, i))
@@ -218,10 +222,10 @@ const rotaryEmbedding = operator({
 
 /** ONNX Runtime's fused operators but attention and quantized ones. */
 export const microsoftOperators: readonly Operator[] = [
-  activation('Gelu', 1, () => gelu, microsoft),
-  activation('QuickGelu', 1, (node) => swish(node.float('alpha', 1.702)), microsoft),
-  biased('BiasGelu', gelu),
-  biased('FastGelu', tanhGelu),
+  activation('Gelu', 1, () => gelu, activationGradients.Gelu, microsoft),
+  activation('QuickGelu', 1, (node) => swish(node.float('alpha', 1.702)), quickGeluGradient, microsoft),
+  biased('BiasGelu', gelu, gradients.biasGelu),
+  biased('FastGelu', tanhGelu, gradients.fastGelu),
   fusedMatMul,
   skipLayerNormalization,
   skipSimplifiedLayerNormalization,

@@ -8,6 +8,7 @@ import { isMinifloat, roundToMinifloat } from '../numbers/minifloat.js'
 import { dtypeOfCode } from './element-type.js'
 import { factsAt, type InputFacts, sameFacts } from './facts.js'
 import { constantFor } from './forms.js'
+import * as gradients from './gradients/normalization.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, broadcastStrides, normalizeAxes, normalizeAxis, offsets, required, stridesOf } from './support.js'
 
@@ -72,6 +73,7 @@ function statisticsShape<D extends Dim>(shape: readonly D[], axis: number): (D |
 const layerNormalization = operator({
   name: 'LayerNormalization',
   since: 17,
+  gradient: gradients.layerNormalizationGradient,
   infer: (node, inputs): ValueFacts[] => {
     const { shape } = factsAt(inputs, 0)
     const statistics = { dtype: stashType(node), shape: shape && statisticsShape(shape, node.int('axis', -1)) }
@@ -92,6 +94,7 @@ const layerNormalization = operator({
 const rmsNormalization = operator({
   name: 'RMSNormalization',
   since: 23,
+  gradient: gradients.rmsNormalizationGradient,
   infer: (_, inputs) => sameFacts(inputs, factsAt(inputs, 1).dtype ?? factsAt(inputs, 0).dtype),
   evaluate: (node, inputs) => {
     const [x, scale] = [required(inputs, 0), required(inputs, 1)]
@@ -119,6 +122,7 @@ function normalizeGroups(x: NDArray, groups: number, epsilon: number, scale: NDA
 const groupNormalization = operator({
   name: 'GroupNormalization',
   since: 21,
+  gradient: gradients.groupNormalization,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => [
     normalizeGroups(required(inputs, 0), node.int('num_groups', 1), node.float('epsilon', 1e-5), required(inputs, 1), required(inputs, 2)),
@@ -145,6 +149,7 @@ function repeatPerChannel(node: Node, graph: Graph): void {
 const instanceNormalization = operator({
   name: 'InstanceNormalization',
   since: 6,
+  gradient: gradients.instanceNormalization,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -155,6 +160,7 @@ const instanceNormalization = operator({
 const batchNormalization = operator({
   name: 'BatchNormalization',
   since: 15,
+  gradient: gradients.batchNormalization,
   infer: (_, inputs): ValueFacts[] => {
     const statistics = { dtype: factsAt(inputs, 3).dtype, shape: factsAt(inputs, 3).shape }
     return [sameFacts(inputs)[0], statistics, statistics]
@@ -212,6 +218,7 @@ function channelMoments(x: NDArray): { mean: Float64Array; variance: Float64Arra
 const lpNormalization = operator({
   name: 'LpNormalization',
   since: 1,
+  gradient: gradients.lpNormalization,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -241,6 +248,7 @@ function sumsOver(x: NDArray, axes: readonly number[], f: (value: number, i: num
 const meanVarianceNormalization = operator({
   name: 'MeanVarianceNormalization',
   since: 9,
+  gradient: gradients.meanVarianceNormalization,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -261,6 +269,7 @@ const meanVarianceNormalization = operator({
 const localResponseNormalization = operator({
   name: 'LRN',
   since: 1,
+  gradient: gradients.localResponseNormalization,
   infer: (_, inputs: InputFacts) => sameFacts(inputs),
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)

@@ -4,6 +4,8 @@ import type { Node } from '../ir/node.js'
 import { isInteger, type NDArray, sizeOf } from '../numbers/dtype.js'
 import { factsAt, freshDim, type InputFacts, sameFacts } from './facts.js'
 import { attributeToInput } from './forms.js'
+import * as gradients from './gradients/order.js'
+import type { Gradient } from './gradients/rule.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import {
   arrayOf,
@@ -61,6 +63,7 @@ function topK(node: Node, input: NDArray, count: number): NDArray[] {
 const topKOperator = operator({
   name: 'TopK',
   since: 11,
+  gradient: gradients.topKGradient,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const axis = shape && normalizeAxis(node.int('axis', -1), shape.length)
@@ -130,10 +133,11 @@ function inferUnique(node: Node, inputs: InputFacts): ValueFacts[] {
 }
 
 /** A running sum or product. */
-function running(name: string, since: number, first: number, combine: Binary<number>): Operator {
+function running(name: string, since: number, gradient: Gradient, first: number, combine: Binary<number>): Operator {
   return operator({
     name,
     since,
+    gradient,
     infer: (_, inputs) => sameFacts(inputs),
     evaluate(node, inputs) {
       const input = required(inputs, 0)
@@ -162,6 +166,7 @@ function accumulated(input: NDArray, axis: number, first: number, combine: Binar
 const trilu = operator({
   name: 'Trilu',
   since: 14,
+  gradient: gradients.triluGradient,
   infer: (_, inputs) => sameFacts(inputs),
   evaluate(node, inputs) {
     const input = required(inputs, 0)
@@ -206,6 +211,7 @@ function determinant(matrix: Float64Array, size: number): number {
 const det = operator({
   name: 'Det',
   since: 11,
+  gradient: gradients.detGradient,
   infer: (_, inputs) => [{ dtype: factsAt(inputs, 0).dtype, shape: factsAt(inputs, 0).shape?.slice(0, -2) ?? null }],
   evaluate(_, inputs) {
     const input = required(inputs, 0)
@@ -220,9 +226,15 @@ const det = operator({
 /** Order, differences, running sums, triangles. */
 export const orders: readonly Operator[] = [
   topKOperator,
-  operator({ name: 'Unique', since: 11, infer: inferUnique, evaluate: (node, inputs) => unique(node, required(inputs, 0)) }),
-  running('CumSum', 11, 0, (x, y) => x + y),
-  running('CumProd', 26, 1, (x, y) => x * y),
+  operator({
+    name: 'Unique',
+    since: 11,
+    gradient: gradients.uniqueGradient,
+    infer: inferUnique,
+    evaluate: (node, inputs) => unique(node, required(inputs, 0)),
+  }),
+  running('CumSum', 11, gradients.cumSumGradient, 0, (x, y) => x + y),
+  running('CumProd', 26, gradients.cumProdGradient, 1, (x, y) => x * y),
   trilu,
   det,
 ]

@@ -4,6 +4,8 @@ import type { Dim } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { factsAt, type InputFacts } from './facts.js'
+import * as gradients from './gradients/pooling.js'
+import type { Gradient } from './gradients/rule.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, required, stridesOf } from './support.js'
 import { outputDim, placeWindow, windowOf, windowTable } from './window.js'
@@ -51,6 +53,7 @@ function pool(
 const averagePool = operator({
   name: 'AveragePool',
   since: 7,
+  gradient: gradients.averagePool,
   infer: (node, inputs) => [pooledFacts(node, inputs)],
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -67,6 +70,7 @@ function sum(elements: readonly number[]): number {
 const maxPool = operator({
   name: 'MaxPool',
   since: 8,
+  gradient: gradients.maxPoolGradient,
   infer: (node, inputs) => {
     const facts = pooledFacts(node, inputs)
     return [facts, { dtype: 'int64', shape: facts.shape }]
@@ -104,6 +108,7 @@ function columnMajorIndex(index: number, shape: readonly number[]): number {
 const lpPool = operator({
   name: 'LpPool',
   since: 2,
+  gradient: gradients.lpPool,
   infer: (node, inputs) => [pooledFacts(node, inputs)],
   evaluate: (node, inputs) => {
     const x = required(inputs, 0)
@@ -117,11 +122,12 @@ function norm(elements: readonly number[], p: number): number {
 }
 
 /** A record that makes one number of every channel. */
-function globalPool(name: string, since: number, reduce: (elements: number[], node: Node) => number): Operator {
+function globalPool(name: string, since: number, gradient: Gradient, reduce: (elements: number[], node: Node) => number): Operator {
   const pooled = <D extends Dim>(shape: readonly D[]): (D | 1)[] => shape.map((dim, axis) => (axis < 2 ? dim : 1))
   return operator({
     name,
     since,
+    gradient,
     infer: (_, inputs) => {
       const { dtype, shape } = factsAt(inputs, 0)
       return [{ dtype, shape: shape && pooled(shape) }]
@@ -142,7 +148,9 @@ export const pools: readonly Operator[] = [
   averagePool,
   maxPool,
   lpPool,
-  globalPool('GlobalAveragePool', 1, (elements) => sum(elements) / elements.length),
-  globalPool('GlobalMaxPool', 1, (elements) => elements.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)),
-  globalPool('GlobalLpPool', 2, (elements, node) => norm(elements, node.int('p', 2))),
+  globalPool('GlobalAveragePool', 1, gradients.globalAveragePool, (elements) => sum(elements) / elements.length),
+  globalPool('GlobalMaxPool', 1, gradients.globalMaxPool, (elements) =>
+    elements.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY),
+  ),
+  globalPool('GlobalLpPool', 2, gradients.globalLpPool, (elements, node) => norm(elements, node.int('p', 2))),
 ]

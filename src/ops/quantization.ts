@@ -8,6 +8,7 @@ import { roundHalfEven } from '../numbers/rounding.js'
 import { addPerChannel, centred, centredFilters, convolutionShape, convolve } from './convolution.js'
 import { dtypeOfCode } from './element-type.js'
 import { factsAt, sameFacts } from './facts.js'
+import * as gradients from './gradients/quantization.js'
 import { matrixProduct, matrixProductShape, type RealArray } from './matrix.js'
 import { type Operator, operator } from './record.js'
 import { arrayOf, broadcastStrides, filled, offsets, required, scalarOf } from './support.js'
@@ -49,6 +50,7 @@ function quantizedDtype(node: Node, zeroPoint: DType | null | undefined): DType 
 export const quantizeLinear = operator({
   name: 'QuantizeLinear',
   since: 10,
+  gradient: gradients.quantizeLinearGradient,
   infer: (node, inputs) => sameFacts(inputs, inputs[2] && !inputs[2].dtype ? null : quantizedDtype(node, inputs[2]?.dtype)),
   evaluate: (node, inputs) => {
     const [x, scale, zeroPoint] = [required(inputs, 0), required(inputs, 1), inputs[2]]
@@ -79,6 +81,7 @@ function floatCode(dtype: DType, saturate: boolean): (x: number, zero: number) =
 export const dequantizeLinear = operator({
   name: 'DequantizeLinear',
   since: 10,
+  gradient: gradients.dequantizeLinearGradient,
   infer: (node, inputs) => {
     const code = node.int('output_dtype', 0)
     return sameFacts(inputs, code ? dtypeOfCode(code) : factsAt(inputs, 1).dtype)
@@ -116,6 +119,7 @@ export function quantizeDynamically(x: NDArray): { codes: NDArray; scale: number
 const dynamicQuantizeLinear = operator({
   name: 'DynamicQuantizeLinear',
   since: 11,
+  gradient: gradients.dynamicQuantizeLinearGradient,
   infer: (_, inputs) => [sameFacts(inputs, 'uint8')[0], { dtype: 'float32', shape: [] }, { dtype: 'uint8', shape: [] }],
   evaluate: (_, inputs) => {
     const { codes, scale, zeroPoint } = quantizeDynamically(required(inputs, 0))
@@ -159,6 +163,7 @@ export function requantized({ shape, values }: RealArray, scale: NDArray, zeroPo
 const matMulInteger = operator({
   name: 'MatMulInteger',
   since: 10,
+  gradient: gradients.matMulIntegerGradient,
   infer: (_, inputs) => [{ dtype: 'int32', shape: matrixProductShape(factsAt(inputs, 0).shape, factsAt(inputs, 1).shape) }],
   evaluate: (_, inputs) => {
     const { shape, values } = integerProduct(required(inputs, 0), required(inputs, 1), inputs[2], inputs[3])
@@ -169,6 +174,7 @@ const matMulInteger = operator({
 const qLinearMatMul = operator({
   name: 'QLinearMatMul',
   since: 10,
+  gradient: gradients.qLinearMatMul,
   infer: (_, inputs) => [
     { dtype: factsAt(inputs, 7).dtype, shape: matrixProductShape(factsAt(inputs, 0).shape, factsAt(inputs, 3).shape) },
   ],
@@ -190,6 +196,7 @@ const qLinearMatMul = operator({
 const qLinearConv = operator({
   name: 'QLinearConv',
   since: 10,
+  gradient: gradients.qLinearConv,
   infer: (node, inputs) => [{ dtype: factsAt(inputs, 7).dtype, shape: convolutionShape(node, inputs, 0, 3) }],
   evaluate: (node, inputs) => {
     const [x, xScale, xZero, w, wScale, wZero, yScale, yZero] = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => required(inputs, i))

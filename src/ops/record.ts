@@ -1,7 +1,8 @@
 import type { Dim } from '../ir/dimension.js'
 import type { Graph } from '../ir/graph.js'
-import type { Node, Value } from '../ir/node.js'
+import type { Node } from '../ir/node.js'
 import type { DType, NDArray } from '../numbers/dtype.js'
+import type { Gradient } from './gradients/rule.js'
 
 /** What is known of a value before anything runs. */
 export interface ValueFacts {
@@ -13,9 +14,6 @@ export interface ValueFacts {
 
 /** Runs a graph inside a node (branch, loop body); values of the graphs around it are seen. */
 export type RunGraph = (graph: Graph, feeds: readonly NDArray[]) => NDArray[]
-
-/** Makes new graph nodes for a gradient: the value that flows back into each input, null where none does. */
-export type GradientRule = (node: Node, outputGradients: readonly (Value | null)[], graph: Graph) => (Value | null)[]
 
 /**
  * Everything that Tinsmith knows of one operator. Adding an operator is adding one of these to its family's file.
@@ -42,8 +40,8 @@ export interface Operator {
   inferBodies?(node: Node, inputs: readonly (ValueFacts | null)[]): readonly (readonly ValueFacts[])[]
   /** The reference: plain, in float64 inside, rounded once to the output's dtype. Speed does not matter. */
   evaluate(node: Node, inputs: readonly (NDArray | null)[], run: RunGraph): NDArray[]
-  /** Missing until somebody differentiates the operator; a text says why that cannot be. */
-  readonly gradient?: GradientRule | string
+  /** How gradients flow back through the operator, or why they cannot. */
+  readonly gradient: Gradient
   /**
    * Turns forms that opsets below `below` had into the present one, oldest first; each changes the node in place or
    * replaces it in its graph.

@@ -6,6 +6,7 @@ import { type NDArray, numbersOf } from '../numbers/dtype.js'
 import { swish } from './activation.js'
 import { type Heads, headsArray, headsOf, mergeHeads, toHeads } from './attention-core.js'
 import { factsAt, type InputFacts, sameFacts } from './facts.js'
+import * as gradients from './gradients/recurrence.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, required } from './support.js'
 
@@ -98,6 +99,7 @@ function transposedProduct(state: Float64Array, x: Float64Array, columns: number
 const linearAttention = operator({
   name: 'LinearAttention',
   since: 27,
+  gradient: gradients.linearAttention,
   infer: inferLinearAttention,
   evaluate: evaluateLinearAttention,
 })
@@ -105,6 +107,7 @@ const linearAttention = operator({
 const causalConvWithState = operator({
   name: 'CausalConvWithState',
   since: 27,
+  gradient: gradients.causalConvWithState,
   infer: (_, inputs): ValueFacts[] => {
     const [{ dtype, shape }, weight] = [factsAt(inputs, 0), factsAt(inputs, 1).shape]
     return [sameFacts(inputs)[0], { dtype, shape: shape && weight && [shape[0], shape[1], subtractDims(weight[2], 1)] }]

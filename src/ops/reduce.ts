@@ -4,6 +4,8 @@ import type { Node } from '../ir/node.js'
 import { type DType, dtypes, isInteger, type NDArray, numbersOf } from '../numbers/dtype.js'
 import { factsAt, freshDim, type InputFacts, numericContents } from './facts.js'
 import { attributeToInput } from './forms.js'
+import { reductionGradients } from './gradients/reduce.js'
+import { nothingFlows } from './gradients/rule.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import { arrayOf, type Entry, integersOf, normalizeAxes, normalizeAxis, offsets, required, stridesOf } from './support.js'
 
@@ -16,10 +18,11 @@ interface Reduction {
   readonly contents?: (values: readonly Dim[]) => Dim
 }
 
-function reduction(name: string, since: number, rule: Reduction): Operator {
+function reduction(name: keyof typeof reductionGradients, since: number, rule: Reduction): Operator {
   return operator({
     name,
     since,
+    gradient: reductionGradients[name],
     infer: (node, inputs) => inferReduction(node, inputs, rule),
     evaluate: (node, inputs) => [reduce(required(inputs, 0), keptAxes(node, inputs), Boolean(node.int('keepdims', 1)), rule)],
     upgrades: [attributeToInput(since, 'axes', 1)],
@@ -140,6 +143,7 @@ function position(name: string, better: (x: Entry, y: Entry) => boolean): Operat
   return operator({
     name,
     since: 12,
+    gradient: nothingFlows,
     infer(node, inputs) {
       const { shape } = factsAt(inputs, 0)
       const axis = shape && normalizeAxis(node.int('axis', 0), shape.length)

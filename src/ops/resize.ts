@@ -1,108 +1,15 @@
 /** Resampling of grids: Resize, AffineGrid, GridSample. */
-import { badInput } from '../base/errors.js'
 import { string } from '../ir/attribute.js'
 import type { Dim } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { dtypes, isInteger, type NDArray, numbersOf, sizeOf } from '../numbers/dtype.js'
 import { roundHalfEven } from '../numbers/rounding.js'
 import { factsAt, freshDim, type InputFacts } from './facts.js'
+import { gridSample as gridSampleExpansion } from './gradients/grid-sample.js'
+import { affineGridGradient, resizeGradient } from './gradients/resize.js'
 import { type Operator, operator } from './record.js'
+import { cubicKernel, planOf, type Taps, tapsOf } from './resampling.js'
 import { arrayOf, integersOf, iterate, normalizeAxes, required } from './support.js'
-
-/** How one axis is resampled. */
-interface AxisPlan {
-  readonly axis: number
-  readonly input: number
-  readonly output: number
-  readonly scale: number
-  /** Crop window in normalized coordinates, for `tf_crop_and_resize`. */
-  readonly start: number
-  readonly end: number
-}
-
-/** Input elements and their weights for one output element; null outside of the crop window. */
-type Taps = readonly { readonly at: number; readonly weight: number }[] | null
-
-/** Sizes and scales of a Resize node of known input shape. */
-function planOf(
-  node: Node,
-  shape: readonly number[],
-  roi: readonly number[],
-  scales: readonly number[],
-  sizes: readonly number[],
-): AxisPlan[] {
-  const axes = normalizeAxes(node.ints('axes'), shape.length)
-  const factors = axes.map((axis, i) => (sizes.length ? sizes[i] / shape[axis] : scales[i]))
-  const policy = node.string('keep_aspect_ratio_policy', 'stretch')
-  const common = policy === 'not_larger' ? Math.min(...factors) : policy === 'not_smaller' ? Math.max(...factors) : null
-  return axes.map((axis, i) => {
-    const scale = sizes.length && common !== null ? common : factors[i]
-    const exact = scale * shape[axis]
-    const output = !sizes.length ? Math.floor(exact) : common === null ? sizes[i] : Math.floor(exact + 0.5)
-    return { axis, input: shape[axis], output, scale, start: roi[i] ?? 0, end: roi[axes.length + i] ?? 1 }
-  })
-}
-
-/** Where output element `x` of an axis lies on the input. */
-function sourceCoordinate(mode: string, x: number, { input, output, scale, start, end }: AxisPlan): number {
-  const width = scale * input
-  switch (mode) {
-    case 'half_pixel':
-      return (x + 0.5) / scale - 0.5
-    case 'half_pixel_symmetric':
-      return (input / 2) * (1 - output / width) + (x + 0.5) / scale - 0.5
-    case 'pytorch_half_pixel':
-      return width === 1 ? -0.5 : (x + 0.5) / scale - 0.5
-    case 'align_corners':
-      return width === 1 ? 0 : (x * (input - 1)) / (width - 1)
-    case 'asymmetric':
-      return x / scale
-    case 'tf_crop_and_resize': {
-      const offset = width === 1 ? ((end - start) * (input - 1)) / 2 : (x * (end - start) * (input - 1)) / (width - 1)
-      return start * (input - 1) + offset
-    }
-    default:
-      throw badInput(`the coordinate transformation ${mode} is not known`)
-  }
-}
-
-function nearestIndex(mode: string, x: number): number {
-  switch (mode) {
-    case 'round_prefer_floor':
-      return Math.ceil(x - 0.5)
-    case 'round_prefer_ceil':
-      return Math.floor(x + 0.5)
-    case 'floor':
-      return Math.floor(x)
-    case 'ceil':
-      return Math.ceil(x)
-    default:
-      throw badInput(`the nearest mode ${mode} is not known`)
-  }
-}
-
-/** The weights of the input elements that make each output element of one axis. */
-function tapsOf(node: Node, plan: AxisPlan): Taps[] {
-  const transformation = node.string('coordinate_transformation_mode', 'half_pixel')
-  const mode = node.string('mode', 'nearest')
-  const excludes = node.int('exclude_outside', 0) === 1
-  const stretch = node.int('antialias', 0) === 1 ? Math.min(plan.scale, 1) : 1
-  const a = node.float('cubic_coeff_a', -0.75)
-  const [kernel, reach] = mode === 'cubic' ? [(d: number) => cubicKernel(d, a), 2] : [(d: number) => Math.max(0, 1 - Math.abs(d)), 1]
-  const inside = (at: number) => Math.min(Math.max(at, 0), plan.input - 1)
-  return Array.from({ length: plan.output }, (_, x) => {
-    const source = sourceCoordinate(transformation, x, plan)
-    if (transformation === 'tf_crop_and_resize' && (source < 0 || source > plan.input - 1)) return null
-    if (mode === 'nearest') return [{ at: inside(nearestIndex(node.string('nearest_mode', 'round_prefer_floor'), source)), weight: 1 }]
-    const taps: { at: number; weight: number }[] = []
-    for (let at = Math.ceil(source - reach / stretch); at <= source + reach / stretch; at++) {
-      const weight = excludes && at !== inside(at) ? 0 : kernel((at - source) * stretch)
-      if (weight) taps.push({ at: inside(at), weight })
-    }
-    const sum = taps.reduce((total, tap) => total + tap.weight, 0)
-    return excludes || stretch < 1 ? taps.map(({ at, weight }) => ({ at, weight: weight / sum })) : taps
-  })
-}
 
 /** Resamples one axis of row-major values. */
 function resample(values: Float64Array, shape: readonly number[], axis: number, taps: readonly Taps[], outside: number): Float64Array {
@@ -149,6 +56,7 @@ function freshShape(node: Node, inputs: InputFacts): Dim[] | null {
 const resize = operator({
   name: 'Resize',
   since: 11,
+  gradient: resizeGradient,
   infer: (node, inputs) => [
     { dtype: factsAt(inputs, 0).dtype, shape: resizeShape(node, inputs) ?? scaledShape(node, inputs) ?? freshShape(node, inputs) },
   ],
@@ -193,6 +101,7 @@ function dropUnusedRegion(node: Node): void {
 const affineGrid = operator({
   name: 'AffineGrid',
   since: 20,
+  gradient: affineGridGradient,
   infer: (_, inputs) => {
     const size = inputs[1]?.contents
     return [{ dtype: factsAt(inputs, 0).dtype, shape: size ? [size[0], ...size.slice(2), size.length - 2] : null }]
@@ -224,6 +133,7 @@ type Padding = 'zeros' | 'border' | 'reflection'
 const gridSample = operator({
   name: 'GridSample',
   since: 20,
+  gradient: gridSampleExpansion,
   infer: (_, inputs) => {
     const [{ dtype, shape }, grid] = [factsAt(inputs, 0), factsAt(inputs, 1).shape]
     return [{ dtype, shape: shape && grid ? [shape[0], shape[1], ...grid.slice(1, -1)] : null }]
@@ -239,7 +149,7 @@ const gridSample = operator({
       for (let place = 0; place < places; place++) {
         const start = (n * places + place) * rank
         const point = Array.from(points.subarray(start, start + rank)).reverse()
-        const taps = gridTaps(node, point, space)
+        const taps = gridTaps(node, point, space, grid.dtype === 'float64' ? (x) => x : Math.fround)
         for (let c = 0; c < channels; c++)
           for (const { at, weight } of taps) result[(n * channels + c) * places + place] += weight * values[(n * channels + c) * area + at]
       }
@@ -253,13 +163,18 @@ function renameModes(node: Node): void {
   node.setAttribute('mode', string(mode === 'bilinear' ? 'linear' : mode === 'bicubic' ? 'cubic' : mode))
 }
 
-/** The elements of the image that make up the value at a point in [-1, 1] per axis. */
-function gridTaps(node: Node, point: readonly number[], space: readonly number[]): { at: number; weight: number }[] {
+/** The elements of the image that make up the value at a point in [-1, 1] per axis. `round` is what storing a coordinate does to it. */
+function gridTaps(
+  node: Node,
+  point: readonly number[],
+  space: readonly number[],
+  round: (x: number) => number,
+): { at: number; weight: number }[] {
   const [mode, padding] = [node.string('mode', 'linear'), node.string('padding_mode', 'zeros') as Padding]
   const corners = node.int('align_corners', 0) === 1
   let taps = [{ at: 0, weight: 1 }]
   space.forEach((length, axis) => {
-    const source = Math.fround(corners ? ((point[axis] + 1) / 2) * (length - 1) : ((point[axis] + 1) * length - 1) / 2)
+    const source = round(corners ? ((point[axis] + 1) / 2) * (length - 1) : ((point[axis] + 1) * length - 1) / 2)
     const borders: [number, number] = corners ? [0, length - 1] : [-0.5, length - 0.5]
     const along = axisTaps(mode, mode === 'nearest' ? roundHalfEven(source) : source, length, padding, borders)
     taps = taps.flatMap(({ at, weight }) => along.map((tap) => ({ at: at * length + tap.at, weight: weight * tap.weight })))
@@ -298,13 +213,6 @@ function reflect(x: number, min: number, max: number): number {
   if (range === 0) return min
   const distance = Math.abs(x - min) % (2 * range)
   return min + (distance <= range ? distance : 2 * range - distance)
-}
-
-/** The cubic convolution kernel (Keys, 1981). */
-function cubicKernel(distance: number, a: number): number {
-  const x = Math.abs(distance)
-  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1
-  return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0
 }
 
 /** Resampling operators of the standard. */

@@ -5,6 +5,8 @@ import type { Node } from '../ir/node.js'
 import { type NDArray, sizeOf } from '../numbers/dtype.js'
 import { broadcastShapes, factsAt, freshDim, type InputFacts, isGiven, numericContents, vectorContents } from './facts.js'
 import { attributeToInput } from './forms.js'
+import { nothingFlows } from './gradients/rule.js'
+import { concatGradient, expandGradient, identityGradient, reshapeGradient, splitGradient, transposeGradient } from './gradients/shape.js'
 import { type Operator, operator, type ValueFacts } from './record.js'
 import {
   arrayOf,
@@ -24,6 +26,7 @@ import {
 const identity = operator({
   name: 'Identity',
   since: 1,
+  gradient: identityGradient,
   infer: (_, inputs) => [factsAt(inputs, 0)],
   evaluate: (_, inputs) => [required(inputs, 0)],
 })
@@ -36,6 +39,7 @@ function shapeSlice<T extends Dim>(node: Node, shape: readonly T[]): T[] {
 const shape = operator({
   name: 'Shape',
   since: 15,
+  gradient: nothingFlows,
   infer(node, inputs) {
     const input = factsAt(inputs, 0).shape
     const contents = input && shapeSlice(node, input)
@@ -50,6 +54,7 @@ const shape = operator({
 const size = operator({
   name: 'Size',
   since: 1,
+  gradient: nothingFlows,
   infer(_, inputs) {
     const input = factsAt(inputs, 0).shape
     return [{ dtype: 'int64', shape: [], contents: input && [sizeOfDims(input)] }]
@@ -101,6 +106,7 @@ function quotientOfShapes(shape: readonly Dim[], divisor: readonly Dim[]): Dim {
 const reshape = operator({
   name: 'Reshape',
   since: 14,
+  gradient: reshapeGradient,
   infer(node, inputs) {
     const { dtype, shape, contents } = factsAt(inputs, 0)
     const wanted = vectorContents(inputs, 1)
@@ -125,6 +131,7 @@ function permutationOf(node: Node, rank: number): number[] {
 const transpose = operator({
   name: 'Transpose',
   since: 1,
+  gradient: transposeGradient,
   infer(node, inputs) {
     const { dtype, shape, contents } = factsAt(inputs, 0)
     if (!shape) return [{ dtype, shape }]
@@ -147,6 +154,7 @@ function squeezed<T extends Dim>(shape: readonly T[], given: readonly number[] |
 const squeeze = operator({
   name: 'Squeeze',
   since: 13,
+  gradient: reshapeGradient,
   infer(_, inputs) {
     const { dtype, shape, contents } = factsAt(inputs, 0)
     const axes = isGiven(inputs, 1) ? numericContents(inputs, 1) : undefined
@@ -170,6 +178,7 @@ function unsqueezed<T extends Dim>(shape: readonly T[], given: readonly number[]
 const unsqueeze = operator({
   name: 'Unsqueeze',
   since: 13,
+  gradient: reshapeGradient,
   infer(_, inputs) {
     const { dtype, shape, contents } = factsAt(inputs, 0)
     const axes = numericContents(inputs, 1)
@@ -191,6 +200,7 @@ function flattened(node: Node, shape: readonly Dim[]): Dim[] {
 const flatten = operator({
   name: 'Flatten',
   since: 1,
+  gradient: reshapeGradient,
   infer(node, inputs) {
     const { dtype, shape, contents } = factsAt(inputs, 0)
     return [{ dtype, shape: shape && flattened(node, shape), contents }]
@@ -204,6 +214,7 @@ const flatten = operator({
 const expand = operator({
   name: 'Expand',
   since: 8,
+  gradient: expandGradient,
   infer(node, inputs) {
     const { dtype, shape } = factsAt(inputs, 0)
     const target = vectorContents(inputs, 1)
@@ -272,6 +283,7 @@ function inferConcat(node: Node, inputs: InputFacts): ValueFacts[] {
 const concat = operator({
   name: 'Concat',
   since: 4,
+  gradient: concatGradient,
   infer: inferConcat,
   evaluate(node, inputs) {
     const arrays = inputs.map((_, i) => required(inputs, i))
@@ -314,6 +326,7 @@ function inferSplit(node: Node, inputs: InputFacts): ValueFacts[] {
 const split = operator({
   name: 'Split',
   since: 18,
+  gradient: splitGradient,
   infer: inferSplit,
   evaluate(node, inputs) {
     const input = required(inputs, 0)

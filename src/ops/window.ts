@@ -1,6 +1,6 @@
 /** Sliding windows over the spatial axes of [batch, channels, ...spatial] arrays: convolutions and pooling. */
 import { badInput } from '../base/errors.js'
-import { addDims, type Dim, divideDims } from '../ir/dimension.js'
+import { addDims, type Dim, divideDims, multiplyDims } from '../ir/dimension.js'
 import type { Node } from '../ir/node.js'
 import { sizeOf } from '../numbers/dtype.js'
 import { iterate, stridesOf } from './support.js'
@@ -83,4 +83,30 @@ export function windowTable({ kernel, strides, dilations, pads, input, output }:
       table[at++] = worst || flat
     }
   return table
+}
+
+/** Where the windows of a transposed convolution lie on its output; no pads where they follow from sizes that are not known. */
+export interface TransposedWindow {
+  readonly output: readonly Dim[]
+  readonly pads: Window['pads']
+}
+
+/** A transposed convolution is the adjoint of one from its output to its input: this is that one's window. */
+export function transposedWindow(node: Node, input: readonly Dim[], kernel: readonly number[]): TransposedWindow {
+  const window = windowOf(node, kernel)
+  const outputPadding = node.ints('output_padding') ?? kernel.map(() => 0)
+  const full = input.map((dim, axis) =>
+    addDims(multiplyDims(addDims(dim, -1), window.strides[axis]), outputPadding[axis] + (kernel[axis] - 1) * window.dilations[axis] + 1),
+  )
+  const wanted = node.ints('output_shape')?.slice(-kernel.length)
+  if (!wanted && window.pads) {
+    const { begin, end } = window.pads
+    return { output: full.map((dim, axis) => addDims(dim, -begin[axis] - end[axis])), pads: { begin, end } }
+  }
+  const output = wanted ?? input.map((dim, axis) => multiplyDims(dim, window.strides[axis]))
+  if (![...full, ...output].every((dim) => typeof dim === 'number')) return { output, pads: null }
+  const total = full.map((dim, axis) => Math.max(0, Number(dim) - Number(output[axis])))
+  const less = total.map((pad) => Math.floor(pad / 2))
+  const more = total.map((pad, axis) => pad - less[axis])
+  return { output, pads: window.autoPad === 'SAME_UPPER' ? { begin: less, end: more } : { begin: more, end: less } }
 }

@@ -10,6 +10,8 @@ import { fuseQkv } from './rewrite/fuse-qkv.js'
 import { gammaMigration } from './rewrite/gamma-migration.js'
 import { removeUnused } from './rewrite/remove-unused.js'
 import { tanhGelu } from './rewrite/tanh-gelu.js'
+import { qat } from './training/qat.js'
+import { reconstruct } from './training/reconstruct.js'
 
 export { definePass, type Pass, type PassContext, type PassResult, type Refusal } from './pass.js'
 
@@ -26,4 +28,6 @@ export const passes: readonly Pass[] = [
   dynamicInt8,
   staticInt8,
   weightOnly,
+  reconstruct,
+  qat,
 ] as readonly Pass[]

@@ -21,6 +21,8 @@ export interface PassResult {
 /** What a pass may use besides the model. */
 export interface PassContext extends CollectContext {
   readonly calibration: Calibration | null
+  /** The model as it was before the recipe, where a pass of the recipe needs it. */
+  readonly original?: Model
   readonly random: Random
 }
 
@@ -31,7 +33,8 @@ export interface Pass<Options = unknown> {
   /** Paper or standard that it follows. */
   readonly source: string
   readonly options: z.ZodType<Options>
-  readonly needs: { readonly calibration?: boolean }
+  /** `original`: the model as it was before the recipe. */
+  readonly needs: { readonly calibration?: boolean; readonly original?: boolean }
   /** Outputs stay the same but for rounding; proved on probe inputs every time it runs. */
   readonly exact: boolean
   /** Changes the model in place. */

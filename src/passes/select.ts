@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { badInput, nearest } from '../base/errors.js'
+import { globPattern } from '../base/glob.js'
 
 /** Options by which every pass over layers chooses them: globs over names in the checkpoint (`*` within a part, `**` across parts). */
 export const selection = {
@@ -28,12 +29,4 @@ export function checkSelection({ include, exclude }: Selection, names: readonly 
 function hintFor(glob: string, names: readonly string[]): string {
   const guess = nearest(glob, names)
   return guess ? `Did you mean "${guess}"?` : `Layers are named like ${names.slice(0, 4).join(', ')}.`
-}
-
-/** `*` matches within one dotted part, `**` across parts, `?` one character. */
-export function globPattern(glob: string): RegExp {
-  const parts = glob
-    .split(/(\*\*|\*|\?)/)
-    .map((part) => (part === '**' ? '.*' : part === '*' ? '[^.]*' : part === '?' ? '[^.]' : part.replace(/[.+^${}()|[\]\\]/g, '\\$&')))
-  return new RegExp(`^${parts.join('')}$`)
 }

@@ -37,12 +37,13 @@ export async function classify(
   texts: readonly TextOrPair[],
   options: BatchRunOptions = {},
 ): Promise<Classification[][]> {
-  const logits = await classifyLogits(pipeline, texts, options)
-  return logits.map((row) =>
-    [...scoresOf(row, pipeline.config)]
-      .map((score, index) => ({ label: labelName(pipeline.config, index), score }))
-      .sort((a, b) => b.score - a.score),
-  )
+  return (await classifyLogits(pipeline, texts, options)).map((row) => classificationsOf(row, pipeline.config))
+}
+
+/** All labels with their scores, the best first, from raw scores [labels]. */
+export function classificationsOf(logits: Float32Array, config: Config): Classification[] {
+  const scores = [...scoresOf(logits, config)].map((score, index) => ({ label: labelName(config, index), score }))
+  return scores.sort((a, b) => b.score - a.score)
 }
 
 function scoresOf(logits: Float32Array, config: Config): Float64Array {

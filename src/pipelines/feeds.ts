@@ -20,7 +20,7 @@ export interface TextFeeds {
  * @param given arrays for other inputs (a key-value cache), by the input's name
  * @throws TinsmithError `bad-input` naming an input which text cannot give
  */
-export function textFeeds(session: Session, text: TextFeeds, given: Feeds = {}): Feeds {
+export function textFeeds(session: Pick<Session, 'inputs'>, text: TextFeeds, given: Feeds = {}): Feeds {
   const [batch, length] = text.input_ids.shape
   return Object.fromEntries(session.inputs.map((port) => [port.name, given[port.name] ?? feedOf(port, text, batch, length)]))
 }

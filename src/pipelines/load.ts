@@ -49,14 +49,15 @@ export async function load(folder: Folder, { dtype, graph = 'model', openSession
 
 /** A pipeline over a session, with the tokenizer, configuration and pooling of a folder; these are read while the session is still loading. */
 export async function createPipeline(folder: Folder, opened: Session | Promise<Session>): Promise<Pipeline> {
-  const [session, tokenizer, config, generationConfig, pooling] = await Promise.all([
+  const [session, tokenizer, config, generationConfig, pooling, imageSettings] = await Promise.all([
     opened,
     folder.has('tokenizer.json').then((present) => (present ? openTokenizer(folder) : null)),
     readObject(folder, 'config.json'),
     readObject(folder, 'generation_config.json'),
     readPooling(folder),
+    readObject(folder, 'preprocessor_config.json'),
   ])
-  return new Pipeline({ name: folder.name, session, tokenizer, config, generationConfig, pooling })
+  return new Pipeline({ name: folder.name, session, tokenizer, config, generationConfig, pooling, imageSettings })
 }
 
 /** The ONNX files of a graph, by dtype, in the order of preference; in `onnx/` or beside config.json. */

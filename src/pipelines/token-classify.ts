@@ -49,11 +49,17 @@ export async function labelWords(
   sentences: readonly (readonly string[])[],
   options: BatchRunOptions = {},
 ): Promise<LabelledWord[][]> {
-  const pieces = sentences.map((words) => {
-    const list = words.map((text, i) => ({ text, start: 0, afterSpace: i > 0 }))
-    return wordPieces(pipeline.tokenizer, words.join(' '), list)
-  })
-  return labelPieces(pipeline, pieces, options)
+  return labelPieces(
+    pipeline,
+    sentences.map((words) => sentencePieces(pipeline.tokenizer, words)),
+    options,
+  )
+}
+
+/** The ids of each word of a tokenized sentence. */
+export function sentencePieces(tokenizer: Tokenizer, words: readonly string[]): number[][] {
+  const list = words.map((text, i) => ({ text, start: 0, afterSpace: i > 0 }))
+  return wordPieces(tokenizer, words.join(' '), list)
 }
 
 function splitWords(text: string): Word[] {
@@ -96,7 +102,7 @@ async function labelPieces(pipeline: Pipeline, pieces: readonly number[][][], op
 }
 
 /** Where each word's first token stands; undefined for words that were cut off or have no token. */
-function firstTokens(words: readonly number[][], encoded: Encoded): (number | undefined)[] {
+export function firstTokens(words: readonly number[][], encoded: Encoded): (number | undefined)[] {
   const positions = encoded.special.flatMap((special, i) => (special ? [] : [i]))
   let next = 0
   return words.map((ids) => {

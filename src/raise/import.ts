@@ -1,11 +1,32 @@
-import { type ByteSource, type Folder, readJson } from '../base/bytes.js'
-import { badInput, unsupported } from '../base/errors.js'
-import { FiniteTensor, openCheckpoint, readConfig, resolveSource, type Source, travellingFiles } from '../formats/index.js'
+import { type ByteSource, type Folder, MemorySource, readJson } from '../base/bytes.js'
+import { badInput, TinsmithError, unsupported } from '../base/errors.js'
+import {
+  FiniteTensor,
+  type Gguf,
+  GgufMetadata,
+  type GgufTexts,
+  ggufTexts,
+  openCheckpoint,
+  openGguf,
+  readConfig,
+  resolveSource,
+  type Source,
+  travellingFiles,
+} from '../formats/index.js'
 import { type Config, Model } from '../ir/model.js'
 import type { Tensor } from '../ir/tensor.js'
 import { tidy } from '../ir/tidy.js'
 import { verify } from '../ir/verify.js'
-import { buildGraphs } from '../models/index.js'
+import { restoreCheckpoint } from '../models/gguf.js'
+import {
+  architectureOf,
+  architectures,
+  buildGraphs,
+  CompletedParameters,
+  configWithHead,
+  type Documents,
+  type HeadOptions,
+} from '../models/index.js'
 import { inferShapes } from '../ops/infer.js'
 
 /** A model in canonical form, and what a person should know about how it was read. */
@@ -13,32 +34,47 @@ export interface Imported {
   readonly model: Model
   readonly source: Source
   readonly warnings: readonly string[]
+  /** Names of the weights of the head that the checkpoint lacked. */
+  readonly added: readonly string[]
 }
 
 /**
- * Reads a model from wherever it lies and brings it to the canonical form: a checkpoint is built from its configuration,
+ * Reads a model from wherever it lies and brings it to the canonical form: a checkpoint or a GGUF file is built from its configuration,
  * an ONNX file is raised.
  *
- * @param text folder, `.onnx` file or hub id
+ * @param text folder, `.onnx` or `.gguf` file or hub id; or a folder that is open already
  * @throws TinsmithError `bad-input` or `unsupported`, naming file, tensor or node
  * @example
  * const { model } = await importModel('all-MiniLM-L6-v2')
  * model.graph.inputs.map((input) => input.name) // ['input_ids', 'attention_mask', 'token_type_ids']
  */
-export async function importModel(text: string): Promise<Imported> {
+export async function importModel(text: string | Folder, { head }: ImportOptions = {}): Promise<Imported> {
   const source = await resolveSource(text)
-  const { model, warnings } = source.kind === 'checkpoint' ? await fromCheckpoint(source.folder) : await fromOnnx(source)
-  if (!model.files.has('tokenizer.json')) warnings.push('there is no tokenizer.json, so nothing that needs text will work')
+  const { model, warnings, added = [] } = await readers[source.kind](source, head)
+  const readsText = [...model.graphs.values()].some((graph) => graph.inputs.some((input) => input.name === 'input_ids'))
+  if (readsText && !model.files.has('tokenizer.json')) warnings.push('there is no tokenizer.json, so nothing that needs text will work')
   for (const graph of model.graphs.values()) verify(graph)
-  return { model, source, warnings }
+  return { model, source, warnings, added }
+}
+
+export interface ImportOptions {
+  /** The head that the model is to have; weights that the checkpoint lacks are made, and a warning names them. ONNX files keep theirs. */
+  readonly head?: HeadOptions
 }
 
 interface Read {
   readonly model: Model
   readonly warnings: string[]
+  readonly added?: readonly string[]
 }
 
-async function fromCheckpoint(folder: Folder): Promise<Read> {
+const readers: Readonly<Record<Source['kind'], (source: Source, head?: HeadOptions) => Promise<Read>>> = {
+  checkpoint: ({ folder }, head) => fromCheckpoint(folder, head),
+  gguf: fromGguf,
+  onnx: fromOnnx,
+}
+
+async function fromCheckpoint(folder: Folder, head?: HeadOptions): Promise<Read> {
   const { config, tensors, files } = await openCheckpoint(folder)
   if (!config) throw badInput('there is no config.json, and without it nobody knows what the tensors mean', { where: folder.name })
   if (config['quantization_config'])
@@ -48,18 +84,81 @@ async function fromCheckpoint(folder: Folder): Promise<Read> {
     })
   const documents = new Map<string, unknown>()
   for (const file of files) if (file === 'modules.json' || file.endsWith('/config.json')) documents.set(file, await readJson(folder, file))
+  return builtFrom(config, tensors, documents, await openFiles(folder, files), head)
+}
+
+async function fromGguf({ folder, graphs }: Source, head?: HeadOptions): Promise<Read> {
+  const gguf = await openGguf(folder, graphs)
+  const { config, tensors } = await restoreCheckpoint(
+    gguf,
+    architectures.flatMap((architecture) => architecture.gguf ?? []),
+  )
+  const { documents, ids, warnings } = textsOf(gguf)
+  const licences = travellingFiles(await folder.list()).filter((file) => /^(LICEN[CS]E|NOTICE|USE_POLICY)/i.test(file))
+  const files = [...documents, ...Object.entries(Object.keys(ids).length ? { 'generation_config.json': ids } : {})].map(
+    ([name, document]): [string, ByteSource] => [name, jsonSource(name, document)],
+  )
+  const read = builtFrom({ ...config, ...ids }, tensors, new Map(), [...files, ...(await openFiles(folder, licences))], head)
+  return { model: read.model, warnings: [...quantizationCost(gguf), ...warnings, ...read.warnings] }
+}
+
+function quantizationCost({ tensors }: Gguf): string[] {
+  const formats = new Set([...tensors.values()].filter(({ format }) => format.decode).map(({ format }) => format.name))
+  return formats.size ? [`the source is quantized already (${[...formats].sort().join(', ')}), and what that cost stays lost`] : []
+}
+
+/** A tokenizer that is not read hinders nobody who has no texts. */
+function textsOf(gguf: Gguf): GgufTexts & { warnings: string[] } {
+  try {
+    return { ...ggufTexts(new GgufMetadata(gguf)), warnings: [] }
+  } catch (error) {
+    if (!(error instanceof TinsmithError) || error.code !== 'unsupported') throw error
+    return { documents: new Map(), ids: {}, warnings: [error.sentence] }
+  }
+}
+
+function jsonSource(name: string, document: unknown): ByteSource {
+  return new MemorySource(new TextEncoder().encode(`${JSON.stringify(document, null, 2)}\n`), name)
+}
+
+function builtFrom(
+  config: Config,
+  tensors: ReadonlyMap<string, Tensor>,
+  documents: Documents,
+  files: Iterable<[string, ByteSource]>,
+  head?: HeadOptions,
+): Read {
   const checked = new Map([...tensors].map(([name, tensor]) => [name, new FiniteTensor(name, tensor)]))
+  if (head) return headed(configWithHead(architectureOf(config), config, head), checked, documents, files, head)
   const { graphs, unused } = buildGraphs(config, checked, documents)
   for (const graph of graphs.values()) {
     inferShapes(graph)
     tidy(graph)
   }
-  const model = new Model(graphs, { config, files: await openFiles(folder, files) })
-  return { model, warnings: leftOver(unused.filter((name) => !buffer.test(name))) }
+  return { model: new Model(graphs, { config, files }), warnings: leftOver(unused.filter((name) => !buffer.test(name))) }
+}
+
+function headed(
+  config: Config,
+  tensors: ReadonlyMap<string, Tensor>,
+  documents: Documents,
+  files: Iterable<[string, ByteSource]>,
+  { random, labels }: HeadOptions,
+): Read {
+  const deviation = typeof config['initializer_range'] === 'number' ? config['initializer_range'] : 0.02
+  const parameters = new CompletedParameters(tensors, random, deviation, labels?.length)
+  const { graphs } = buildGraphs(config, tensors, documents, parameters)
+  for (const graph of graphs.values()) {
+    inferShapes(graph)
+    tidy(graph)
+  }
+  const { added } = parameters
+  const warnings = added.length ? [`the checkpoint lacks ${added.join(', ')}, which ${added.length === 1 ? 'begins' : 'begin'} anew`] : []
+  return { model: new Model(graphs, { config, files }), warnings, added }
 }
 
 /** Tables that the reference library computes and some checkpoints hold all the same. */
-const buffer = /(^|\.)(position_ids|inv_freq|masked_bias)$/
+const buffer = /(^|\.)(position_ids|inv_freq|attn\.bias|masked_bias)$/
 
 function leftOver(names: readonly string[]): string[] {
   if (!names.length) return []

@@ -1,3 +1,4 @@
+import type { Dim } from '../ir/dimension.js'
 import type { Value } from '../ir/node.js'
 import type { Rule } from '../ir/rewrite.js'
 
@@ -12,6 +13,8 @@ export interface Unpacked {
 
 /** What raising rules share: values made once for many nodes. */
 export interface RaiseContext {
+  /** Elements of small integer values that are known without running, symbols among them. */
+  readonly contents: ReadonlyMap<Value, readonly Dim[]>
   /** Bool masks by the padding they were made of. */
   readonly masks: Map<Value, Value>
   /** Dequantized activations by their codes. */

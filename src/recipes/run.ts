@@ -42,9 +42,10 @@ const exactTolerance = 2e-5
  */
 export async function runRecipe(model: Model, recipe: Recipe, context: RunContext): Promise<StepReport[]> {
   const reports: StepReport[] = []
+  const original = recipe.steps.some(({ pass }) => pass.needs.original) ? model.clone() : undefined
   const first = await resume(model, recipe, context, reports)
   for (let i = first; i < recipe.steps.length; i++) {
-    reports.push(await runStep(model, recipe.steps[i], context))
+    reports.push(await runStep(model, recipe.steps[i], { ...context, original }))
     await context.store?.save(recipe, i, model, reports)
   }
   return reports

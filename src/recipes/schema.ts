@@ -1,8 +1,9 @@
-import { type Document, LineCounter, parseDocument } from 'yaml'
+import { parseDocument } from 'yaml'
 import * as z from 'zod'
 import { badInput, didYouMean, usage } from '../base/errors.js'
 import { type Pass, passes } from '../passes/index.js'
 import { type DTypeWord, dtypeSuffixes } from '../pipelines/index.js'
+import { contentsOf, type LineOf, readYaml, schemaError } from './yaml.js'
 
 const entry = z.union([z.string(), z.record(z.string(), z.record(z.string(), z.unknown()).nullable())])
 
@@ -50,18 +51,8 @@ export interface Recipe {
  * parseRecipe('passes: [fold-constants, {weight-only: {bits: 4}}]', 'example').steps.length // 2
  */
 export function parseRecipe(text: string, where: string, changes: readonly string[] = []): Recipe {
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
-  const [problem] = document.errors
-  if (problem) throw badInput(`line ${lines.linePos(problem.pos[0]).line}: ${problem.message.split('\n')[0]}`, { where })
-  const lineOf = (path: readonly PropertyKey[]) => {
-    for (let length = path.length; length >= 0; length--) {
-      const node = document.getIn(path.slice(0, length), true) as { range?: [number, number, number] } | undefined
-      if (node?.range) return lines.linePos(node.range[0]).line
-    }
-    return 1
-  }
-  const parsed = schema.safeParse(contentsOf(document, where))
+  const { contents, lineOf } = readYaml(text, where)
+  const parsed = schema.safeParse(contents)
   if (!parsed.success) throw schemaError(parsed.error, where, lineOf, Object.keys(schema.shape), [])
   const { passes: entries, ...rest } = parsed.data
   const overrides = changes.map(parseChange)
@@ -87,8 +78,6 @@ export function parseRecipe(text: string, where: string, changes: readonly strin
     text,
   }
 }
-
-type LineOf = (path: readonly PropertyKey[]) => number
 
 function stepOf(
   item: z.output<typeof entry>,
@@ -141,25 +130,4 @@ function parseChange(text: string): Override {
   const document = parseDocument(value)
   if (document.errors.length) throw usage(`--set ${pass}.${option} got ${JSON.stringify(value)}, which is no value of YAML`)
   return { path: `${pass}.${option}`, pass, option, value: contentsOf(document, '--set'), used: false }
-}
-
-/** What a document holds; aliases may name nothing, or each other without end. */
-function contentsOf(document: Document.Parsed, where: string): unknown {
-  try {
-    return document.toJS()
-  } catch (error) {
-    throw badInput((error as Error).message, { where, cause: error })
-  }
-}
-
-/** The first problem of a schema as one sentence with its line. */
-function schemaError(error: z.ZodError, where: string, lineOf: LineOf, known: readonly string[], base: readonly PropertyKey[]) {
-  const issue = error.issues.find(({ code }) => code === 'unrecognized_keys') ?? error.issues[0]
-  const path = [...base, ...issue.path]
-  if (issue.code === 'unrecognized_keys') {
-    const [key] = issue.keys
-    return badInput(`line ${lineOf([...path, key])}: unknown key "${key}"`, { where, hint: didYouMean(key, known) })
-  }
-  const message = issue.message.replace(/, received undefined$/, ', and it is not there')
-  return badInput(`line ${lineOf(path)}: ${path.join('.') || 'the recipe'}: ${message}`, { where })
 }

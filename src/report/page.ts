@@ -1,8 +1,8 @@
 import type { StepReport } from '../recipes/run.js'
 import { barTile, type Pair } from './bars.js'
 import { type Html, html } from './html.js'
+import { dotted, files, repetition, shellWord, warnings, wholePage } from './parts.js'
 import type { Report } from './report.js'
-import { style } from './style.js'
 import { table } from './table.js'
 import { bytesText, changeText, countText, metricText, plainNumber, secondsText } from './words.js'
 
@@ -13,20 +13,7 @@ const lowerIsBetter = new Set(['perplexity', 'loss', 'kl'])
 export function reportHtml(report: Report): string {
   const { origin, dtype } = report
   const title = `${origin.source.name} as ${dtype}`
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title} - Tinsmith report</title>
-<style>${style}</style>
-</head>
-<body>
-<header>
-<h1>${title}</h1>
-<p class="quiet">${subtitle(report)}</p>
-</header>
-<main>
+  const content = html`
 ${warnings(report.warnings)}
 <section aria-label="Before and after">
 <div class="tiles">${pairs(report).map(barTile)}
@@ -36,23 +23,15 @@ ${quality(report)}
 ${blocks(report.blocks)}
 ${steps(report.steps)}
 ${files(report)}
-${repetition(report)}
-</main>
-<footer><p>Written by Tinsmith ${origin.versions['tinsmith']}. The same figures for programs: <code>report.json</code>.</p></footer>
-</body>
-</html>
-`.text
+${repetition(origin, commandOf(report))}
+`
+  return wholePage(title, subtitle(report), content, origin)
 }
 
 function subtitle({ model, origin }: Report): string {
   const { recipe } = origin
   const done = recipe ? `recipe ${recipe.name}${recipe.summary ? `: ${recipe.summary}` : ''}` : 'converted without changes'
   return `${model.type}, ${countText(model.parameters)} parameters; ${done}.`
-}
-
-function warnings(list: readonly string[]): Html | null {
-  if (!list.length) return null
-  return html`<section class="warnings"><h2>Warnings</h2><ul>${list.map((warning) => html`<li>${warning}</li>`)}</ul></section>`
 }
 
 /** Size, the first metric and speed, as far as they are known. */
@@ -163,32 +142,6 @@ function details({ pass, details }: StepReport): Html | null {
 <details><summary>${pass}: place by place (${details.length})</summary>${table(`Details of ${pass}`, columns, rows)}</details>`
 }
 
-function files({ files: list }: Report): Html {
-  const rows = list.map(({ path, bytes }) => [html`<code>${path}</code>`, bytesText(bytes)])
-  return html`
-<section>
-<h2>Files</h2>
-${table('Files that were written', [{ title: 'file' }, { title: 'size', number: true }], rows)}
-</section>`
-}
-
-function repetition(report: Report): Html {
-  const { source, recipe, calibration, seed, versions } = report.origin
-  const data = calibration ? `Calibration: ${calibration.samples} samples of ${calibration.origin}, SHA-256 ${calibration.hash}. ` : ''
-  const rows = source.files.map(({ path, bytes, sha256 }) => [html`<code>${path}</code>`, bytesText(bytes), html`<code>${sha256}</code>`])
-  const columns = [{ title: 'file' }, { title: 'size', number: true }, { title: 'SHA-256' }]
-  return html`
-<section>
-<h2>How to repeat it</h2>
-<pre>${commandOf(report)}</pre>
-<p>${data}Seed: ${seed}. Versions: ${Object.entries(versions)
-    .map(([name, version]) => `${name} ${version}`)
-    .join(', ')}.</p>
-${recipe && html`<details><summary>Recipe</summary><pre>${recipe.text.trimEnd()}</pre></details>`}
-<details><summary>Source files and their hashes (${source.files.length})</summary>${table('Files of the source', columns, rows)}</details>
-</section>`
-}
-
 /** The command line that gives the same model again. */
 function commandOf({ origin, dtype }: Report): string {
   const { source, recipe, calibration, seed } = origin
@@ -203,14 +156,4 @@ function commandOf({ origin, dtype }: Report): string {
 /** Texts that a model wrote itself have a description instead. */
 function isFileName(origin: string): boolean {
   return /\.\w+$/.test(origin)
-}
-
-/** A word as shells take it. */
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
-}
-
-/** A dotted name that may be broken after its dots. */
-function dotted(name: string): Html {
-  return html`${name.split('.').map((part, i) => (i ? html`.<wbr>${part}` : part))}`
 }

@@ -47,6 +47,26 @@ details .scroll { margin-top: .5rem; }
 .warnings { margin: 1.75rem 0 0; padding: .8rem 1.1rem; background: var(--warn-paper); color: var(--warn); border-radius: .6rem; }
 .warnings h2 { margin: 0; font-size: 1rem; }
 .warnings ul { margin: .3rem 0 0; padding-left: 1.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
+.chart { margin: 0; padding: 1rem 1.1rem .8rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; min-width: 0; }
+.charts > .chart:first-child, .charts > .chart:last-child:nth-child(even) { grid-column: 1 / -1; }
+figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .2rem 1rem; margin-bottom: .7rem; font-size: .9rem; font-weight: 600; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; color: var(--quiet); font-weight: 400; }
+.legend span::before { content: ''; display: inline-block; width: 1.1rem; margin-right: .4rem; vertical-align: .25em; border-top: 2px solid var(--after); }
+.legend .quiet::before { border-color: var(--before); }
+.legend .level::before { border-top-style: dashed; border-color: var(--warn); }
+.legend .mark::before { width: .6rem; height: .6rem; border: 0; border-radius: 50%; background: var(--after); vertical-align: 0; }
+.plot { display: grid; grid-template-columns: auto 1fr; column-gap: .5rem; font-size: .78rem; color: var(--quiet); font-variant-numeric: tabular-nums; }
+.plot svg { width: 100%; height: 9rem; overflow: visible; }
+.charts > .chart:first-child svg { height: 14rem; }
+.plot path, .plot polyline { fill: none; stroke: var(--after); stroke-width: 2px; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.plot .quiet { stroke: var(--before); stroke-width: 1px; }
+.plot .grid { stroke: var(--line); stroke-width: 1px; }
+.plot .level { stroke: var(--warn); stroke-dasharray: 6 4; }
+.plot .mark { stroke-width: 11px; stroke-linecap: round; }
+.heights { position: relative; width: 3.2rem; }
+.heights span { position: absolute; right: 0; transform: translateY(50%); line-height: 1; }
+.along { grid-column: 2; display: flex; justify-content: space-between; margin-top: .35rem; }
 @media (max-width: 34rem) {
   table { font-size: .82rem; }
   th, td { padding: .45rem .4rem; }

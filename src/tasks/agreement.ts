@@ -1,6 +1,6 @@
 import type { ByteSource } from '../base/bytes.js'
 import { unsupported } from '../base/errors.js'
-import { readSamples, type SampleSet, type TextSample } from '../data/index.js'
+import { readSamples, type Sample, type SampleSet, type TextSample } from '../data/index.js'
 import { numbersOf } from '../numbers/dtype.js'
 import { cosineSimilarity, klDivergence, quantile } from '../numbers/metrics.js'
 import { argmax, type Pipeline } from '../pipelines/index.js'
@@ -26,19 +26,16 @@ export const agreement = {
    *
    * @throws TinsmithError `unsupported` for models that neither embed, classify nor generate
    */
-  async evaluate(
-    original: Pipeline,
-    compressed: Pipeline,
-    samples: readonly TextSample[],
-    options: EvaluateOptions = {},
-  ): Promise<Evaluation> {
+  async evaluate(original: Pipeline, compressed: Pipeline, samples: readonly Sample[], options: EvaluateOptions = {}): Promise<Evaluation> {
+    const texts = samples as readonly TextSample[]
     switch (original.kind) {
       case 'embed':
-        return embeddingAgreement(original, compressed, samples, options)
+        return embeddingAgreement(original, compressed, texts, options)
       case 'classify':
+      case 'classify-images':
         return classAgreement(original, compressed, samples, options)
       case 'generate':
-        return predictionAgreement(original, compressed, samples, options)
+        return predictionAgreement(original, compressed, texts, options)
     }
     throw unsupported(`the agreement of ${original.kind} models is not measured`, { where: original.name })
   },
@@ -60,7 +57,7 @@ async function embeddingAgreement(
 async function classAgreement(
   original: Pipeline,
   compressed: Pipeline,
-  samples: readonly TextSample[],
+  samples: readonly Sample[],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const before = await logitsOf(original, samples, options)

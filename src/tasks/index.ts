@@ -1,5 +1,6 @@
 import { didYouMean, usage } from '../base/errors.js'
 import { classification } from './classification.js'
+import { imageClassification } from './image-classification.js'
 import { languageModel } from './language-model.js'
 import { sts } from './sts.js'
 import type { Task } from './task.js'
@@ -11,11 +12,11 @@ export { tokenWindows, windowLogits, windowLoss } from './language-model.js'
 export { accuracy, type BootstrapOptions, bootstrapInterval, f1, macroF1, majority, mean, pearson, ranks, spearman } from './metrics.js'
 export type { EvaluateOptions, Evaluation, SampleOptions, Task } from './task.js'
 export { spanF1 } from './token-classification.js'
-export { classification, languageModel, sts, tokenClassification }
+export { classification, imageClassification, languageModel, sts, tokenClassification }
 
 /** All tasks that measure one model, by name. */
 export const tasks: ReadonlyMap<string, Task> = new Map(
-  [sts, classification, tokenClassification, languageModel].map((task) => [task.name, task]),
+  [sts, classification, tokenClassification, languageModel, imageClassification].map((task): [string, Task] => [task.name, task]),
 )
 
 /**

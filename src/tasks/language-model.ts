@@ -6,7 +6,7 @@ import { outputNamed, type Pipeline, textFeeds } from '../pipelines/index.js'
 import { type EvaluateOptions, inStage, type Task } from './task.js'
 
 /** Text prediction: how likely the model finds the tokens of a text. */
-export const languageModel: Task = {
+export const languageModel: Task<TextSample> = {
   name: 'language-model',
   summary: 'Prediction of text: perplexity over windows of a text file, and bits per byte',
   main: { metric: 'perplexity', better: 'lower' },

@@ -1,11 +1,11 @@
-import { readSamples } from '../data/index.js'
+import { readSamples, type TextSample } from '../data/index.js'
 import { cosineSimilarity } from '../numbers/metrics.js'
 import type { Pipeline } from '../pipelines/index.js'
 import { pearson, spearman } from './metrics.js'
 import { type EvaluateOptions, inStage, type Task } from './task.js'
 
 /** Semantic similarity: how well the cosine of two texts' vectors follows the scores that people gave. */
-export const sts: Task = {
+export const sts: Task<TextSample> = {
   name: 'sts',
   summary: 'Semantic similarity of two texts: rank correlation of the cosine of their vectors with given scores',
   main: { metric: 'spearman', better: 'higher' },

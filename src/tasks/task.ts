@@ -1,11 +1,13 @@
-import type { ByteSource } from '../base/bytes.js'
+import type { ByteSource, Folder } from '../base/bytes.js'
 import type { Progress } from '../base/progress.js'
-import type { SampleSet, TextSample } from '../data/index.js'
+import type { Sample, SampleSet } from '../data/index.js'
 import type { Pipeline } from '../pipelines/index.js'
 
 export interface SampleOptions {
   /** Which columns hold what: `text=0,label=2`. Default by the file. */
   readonly columns?: string
+  /** Where the files lie that a table names. */
+  readonly folder?: Folder
 }
 
 export interface EvaluateOptions {
@@ -30,15 +32,17 @@ export interface Evaluation {
 }
 
 /** What a model is for: how samples are read and what is measured on them. */
-export interface Task {
+export interface Task<S extends Sample = Sample> {
   readonly name: string
   readonly summary: string
   /** The metric that says how good a model is at the task, and which way is better. */
   readonly main: { readonly metric: string; readonly better: 'higher' | 'lower' }
   /** @throws TinsmithError `bad-input` with the line and what is expected when the file is not what the task needs */
-  samples(source: ByteSource, options?: SampleOptions): Promise<SampleSet>
+  samples(source: ByteSource, options?: SampleOptions): Promise<SampleSet<S>>
+  /** The samples of a folder of files, for tasks that take one. */
+  samplesIn?(folder: Folder): Promise<SampleSet<S>>
   /** @throws TinsmithError `bad-input` when the model cannot do the task; `interrupted` when the signal fires */
-  evaluate(pipeline: Pipeline, samples: readonly TextSample[], options?: EvaluateOptions): Promise<Evaluation>
+  evaluate(pipeline: Pipeline, samples: readonly S[], options?: EvaluateOptions): Promise<Evaluation>
 }
 
 /** Runs work as a stage of the progress, which ends with it. */

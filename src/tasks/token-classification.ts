@@ -1,16 +1,16 @@
 import type { ByteSource } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
-import { readLines, type SampleSet } from '../data/index.js'
+import { detectFormat, readLines, type SampleSet, type TextSample } from '../data/index.js'
 import { labelSpans, labelWords } from '../pipelines/index.js'
 import { accuracy, f1, majority } from './metrics.js'
 import { inStage, type Task } from './task.js'
 
 /**
  * Labels of words: how many marked spans are found whole. Files have a word and its label a line (the first and the last
- * column) and an empty line between sentences (CoNLL); a sample's text is its words with spaces between, its label their
- * labels likewise.
+ * column) and an empty line between sentences (CoNLL), or a JSON object a line with its words in `tokens` and their labels in
+ * `tags`; a sample's text is its words with spaces between, its label their labels likewise.
  */
-export const tokenClassification: Task = {
+export const tokenClassification: Task<TextSample> = {
   name: 'token-classification',
   summary: 'Labels of words, such as named entities: F1 of whole spans and accuracy of words',
   main: { metric: 'f1', better: 'higher' },
@@ -40,7 +40,51 @@ export function spanF1(predicted: readonly (readonly string[])[], expected: read
   return f1([...found].filter((key) => wanted.has(key)).length, found.size, wanted.size)
 }
 
+interface Sentence {
+  readonly words: readonly string[]
+  readonly labels: readonly string[]
+}
+
 async function readSentences(source: ByteSource): Promise<SampleSet> {
+  const sentences = (await detectFormat(source)) === 'jsonl' ? await readRecords(source) : await readColumns(source)
+  const samples = sentences
+    .filter(({ words }) => words.length)
+    .map(({ words, labels }) => ({ texts: [words.join(' ')], label: labels.join(' ') }))
+  if (!samples.length) throw badInput('the file holds no samples', { where: source.name, hint: 'Expected: a word and its label a line.' })
+  return { samples, notes: [] }
+}
+
+async function readRecords(source: ByteSource): Promise<Sentence[]> {
+  const sentences: Sentence[] = []
+  for await (const { number, text } of readLines(source)) if (text.trim()) sentences.push(sentenceOf(text, number, source.name))
+  return sentences
+}
+
+function sentenceOf(text: string, line: number, file: string): Sentence {
+  const record = parsed(text)
+  const [words, labels] = [record?.['tokens'] ?? record?.['words'], record?.['tags'] ?? record?.['ner_tags'] ?? record?.['labels']]
+  if (!isWords(words) || !isWords(labels) || words.length !== labels.length)
+    throw badInput(`line ${line} is no sentence with a label for each word`, {
+      where: file,
+      hint: 'Expected: for example {"tokens": ["Ada", "wrote"], "tags": ["B-PER", "O"]}.',
+    })
+  return { words: words.map(String), labels: labels.map(String) }
+}
+
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(text) as Record<string, unknown> | null
+  } catch {
+    return null
+  }
+}
+
+/** Words (or numbers of labels) without spaces in them, which would not be told apart later. */
+function isWords(value: unknown): value is (string | number)[] {
+  return Array.isArray(value) && value.every((each) => /^\S+$/.test(String(each)))
+}
+
+async function readColumns(source: ByteSource): Promise<Sentence[]> {
   const sentences: { words: string[]; labels: string[] }[] = [{ words: [], labels: [] }]
   for await (const { number, text } of readLines(source)) {
     const cells = text.trim().split(/\s+/)
@@ -54,9 +98,5 @@ async function readSentences(source: ByteSource): Promise<SampleSet> {
       sentence.labels.push(cells.at(-1)!)
     }
   }
-  const samples = sentences
-    .filter(({ words }) => words.length)
-    .map(({ words, labels }) => ({ texts: [words.join(' ')], label: labels.join(' ') }))
-  if (!samples.length) throw badInput('the file holds no samples', { where: source.name, hint: 'Expected: a word and its label a line.' })
-  return { samples, notes: [] }
+  return sentences
 }

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,18 +6,11 @@ import { build } from 'esbuild'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cases } from '../engine/cases.js'
+import { chromiumArguments, chromiumPath } from './chromium.js'
 import { serve } from './serve.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
-const args = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
+const executablePath = chromiumPath()
 
 interface Engine {
   isolated: boolean
@@ -28,10 +20,7 @@ interface Engine {
 
 declare const engine: Engine
 
-const found = existsSync(executablePath)
-if (!found) console.warn(`Skipped: no Chromium at ${executablePath}. Install it, or tell where it is in the variable CHROMIUM.`)
-
-describe.skipIf(!found)('ONNX Runtime Web in Chromium', () => {
+describe.skipIf(!executablePath)('ONNX Runtime Web in Chromium', () => {
   let folder: string
   let browser: Browser
   let page: Page
@@ -53,7 +42,7 @@ describe.skipIf(!found)('ONNX Runtime Web in Chromium', () => {
       { '/app/': folder, '/ort/': `${root}/node_modules/onnxruntime-web/dist` },
       { '/': '<!doctype html><title>engine</title><script type="module" src="/app/page.js"></script>' },
     )
-    browser = await chromium.launch({ executablePath, args })
+    browser = await chromium.launch({ executablePath: executablePath!, args: chromiumArguments })
     page = await browser.newPage()
     page.on('pageerror', (error) => complaints.push(error.message))
     await page.goto(server.origin)

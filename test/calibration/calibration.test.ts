@@ -5,7 +5,14 @@ import { Random } from '../../src/base/random.js'
 import type { Calibration } from '../../src/calibration/calibration.js'
 import { collect } from '../../src/calibration/collect.js'
 import { calibrationDefaults, calibrationFromFile, calibrationFromTokens } from '../../src/calibration/from-text.js'
-import { HistogramObserver, MinMaxObserver, MomentsObserver, ObserverGroup, RowSampleObserver } from '../../src/calibration/observers.js'
+import {
+  ChannelRangeObserver,
+  HistogramObserver,
+  MinMaxObserver,
+  MomentsObserver,
+  ObserverGroup,
+  RowSampleObserver,
+} from '../../src/calibration/observers.js'
 import { probe } from '../../src/calibration/probes.js'
 import { selfGenerated } from '../../src/calibration/self-generated.js'
 import { openGraph } from '../../src/engine/open.js'
@@ -66,6 +73,17 @@ describe('observers', () => {
     }
     const empty = new MomentsObserver(channels)
     expect([...empty.mean, ...empty.variance]).toEqual(new Array(8).fill(0))
+  })
+
+  it('ranges of channels, for any number of rows in a batch', () => {
+    for (let rows = 1; rows < 12; rows++) {
+      const observer = new ChannelRangeObserver(channels)
+      observer.observe(array(data.subarray(0, rows * channels)))
+      for (let c = 0; c < channels; c++) {
+        const all = Array.from({ length: rows }, (_, row) => data[row * channels + c])
+        expect([observer.min[c], observer.max[c]]).toEqual([Math.min(...all), Math.max(...all)])
+      }
+    }
   })
 
   it('a large mean does not eat a small variance, nor make it negative', () => {

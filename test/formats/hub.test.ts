@@ -7,9 +7,12 @@ import { MemoryFolder, readText } from '../../src/base/bytes.js'
 import { Cache } from '../../src/base/cache.js'
 import { TinsmithError } from '../../src/base/errors.js'
 import { openCheckpoint } from '../../src/formats/checkpoint.js'
+import { openGguf } from '../../src/formats/gguf.js'
 import { hubFolder, isHubId } from '../../src/formats/hub.js'
 import { writeSafetensors } from '../../src/formats/safetensors.js'
+import { resolveSource } from '../../src/formats/source.js'
 import { ArrayTensor } from '../../src/ir/tensor.js'
+import { ggufBytes, text } from '../support/gguf.js'
 
 let work: string
 beforeEach(() => {
@@ -85,6 +88,19 @@ describe('hubFolder', () => {
     const again = await openCheckpoint(await hubFolder('owner/name@v1', options))
     expect(await again.tensors.get('a')!.bytes()).toEqual(await tensor.bytes())
     expect(asked.slice(before)).toEqual(Array(3).fill('/api/models/owner/name/tree/v1'))
+  })
+
+  it('finds a GGUF file in a repository, and the only one of a repository', async () => {
+    const { files, asked, options } = await fakeHub()
+    files.delete('model.safetensors')
+    files.set('model.gguf', ggufBytes({ metadata: [['general.architecture', text('llama')]] }))
+    for (const name of ['owner/name/model.gguf', 'owner/name']) {
+      const { kind, folder, graphs } = await resolveSource(name, options)
+      expect([kind, graphs]).toEqual(['gguf', ['model.gguf']])
+      expect((await openGguf(folder, graphs)).metadata.get('general.architecture')).toBe('llama')
+    }
+    expect(asked.filter((line) => line.endsWith('model.gguf')).length).toBeLessThanOrEqual(2)
+    expect((await errorOf(resolveSource('owner/name/modl.gguf', options))).sentence).toContain('Did you mean "model.gguf"?')
   })
 
   it('refuses a file that does not arrive whole, and keeps nothing of it', async () => {

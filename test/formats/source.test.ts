@@ -55,12 +55,27 @@ describe('resolveSource', () => {
     expect(await found(`${at('c')}/`)).toEqual({ kind: 'onnx', graphs: ['x.onnx'], folder: 'c' })
   })
 
-  it('says plainly what it cannot take', async () => {
-    touch('gguf/model.gguf', 'nothing/readme.txt', 'weights/model.safetensors', 'empty/x')
+  it('takes a GGUF file, its parts, or the folder of one', async () => {
+    touch('d/model.gguf', 'd/LICENSE', 'd/mmproj-model.gguf', 'e/m-00001-of-00002.gguf', 'e/m-00002-of-00002.gguf')
+    touch('f/config.json', 'f/model.safetensors', 'f/model.gguf', 'g/config.json', 'g/model.gguf')
     fs.writeFileSync(at('blob'), 'GGUF....')
+    const parts = ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf']
+    expect(await found(at('d'))).toEqual({ kind: 'gguf', graphs: ['model.gguf'], folder: 'd' })
+    expect(await found(at('d', 'model.gguf'))).toEqual({ kind: 'gguf', graphs: ['model.gguf'], folder: 'd' })
+    expect(await found(at('e'))).toEqual({ kind: 'gguf', graphs: parts, folder: 'e' })
+    expect(await found(at('e', parts[1]))).toEqual({ kind: 'gguf', graphs: parts, folder: 'e' })
+    expect(await found(at('f'))).toEqual({ kind: 'checkpoint', graphs: [], folder: 'f' })
+    expect(await found(at('g'))).toEqual({ kind: 'gguf', graphs: ['model.gguf'], folder: 'g' })
+    expect(await found(at('blob'))).toEqual({ kind: 'gguf', graphs: ['blob'], folder: '' })
+    expect(await (await resolveSource(at('d', 'model.gguf'))).folder.list()).toEqual(['model.gguf'])
+  })
+
+  it('says plainly what it cannot take', async () => {
+    touch('several/a.gguf', 'several/b.gguf', 'nothing/readme.txt', 'weights/model.safetensors', 'empty/x')
     fs.rmSync(at('empty', 'x'))
-    for (const text of [at('gguf'), at('gguf', 'model.gguf'), at('blob')])
-      expect(await refusal(text)).toContain('does not read GGUF files yet')
+    expect(await refusal(at('several'))).toContain(
+      `there are 2 GGUF models in this folder. Give one of them, such as ${at('several')}/a.gguf.`,
+    )
     expect(await refusal(at('nothing'))).toContain('holds no model')
     expect(await refusal(at('empty'))).toContain('is empty')
     expect(await refusal(at('weights', 'model.safetensors'))).toContain(`Give its folder, ${at('weights')}`)

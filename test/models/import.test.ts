@@ -71,7 +71,7 @@ describe('buildGraphs', () => {
       code: 'unsupported',
       hint: 'Did you mean "BertForMaskedLM"?',
     })
-    expect(failure(llama({ architectures: ['LlamaForSequenceClassification'] }))).toMatchObject({ code: 'unsupported' })
+    expect(failure(llama({ architectures: ['LlamaForImageClassification'] }))).toMatchObject({ code: 'unsupported' })
   })
 
   it.each([

@@ -67,13 +67,6 @@ describe.skipIf(!isBuilt || !model || !pairs)('compressing MiniLM', () => {
     expect(fs.readdirSync(work).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
-  it('is what the demonstration shows', () => {
-    const { status, stdout } = tinsmith(['demo'], environment('cache'))
-    expect(status).toBe(0)
-    expect(stdout).toMatch(/times smaller/)
-    expect(stdout).toMatch(/after: {2}"You can store your suitcases/)
-  })
-
   it('keeps the quality: STS-B before and after', () => {
     const out = path.join(work, 'dynamic')
     const run = tinsmith(
@@ -84,15 +77,5 @@ describe.skipIf(!isBuilt || !model || !pairs)('compressing MiniLM', () => {
     expect(before.metrics.spearman).toBeCloseTo(86.72, 1)
     expect(after.metrics.spearman).toBeGreaterThan(before.metrics.spearman - 0.3)
     expect(after.bytes).toBeLessThan(0.28 * before.bytes)
-  })
-})
-
-describe.skipIf(!isBuilt)('the demonstration without a model', () => {
-  it('says so in one sentence', () => {
-    const nowhere = { TINSMITH_MODELS: work, HOME: work, HF_ENDPOINT: 'http://127.0.0.1:9', ...environment('empty') }
-    const { status, stdout, stderr } = tinsmith(['demo'], nowhere)
-    expect([status, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/^tinsmith: there is no model to show/)
-    expect(stderr.trim().split('\n')).toHaveLength(1)
   })
 })

@@ -3,7 +3,8 @@ import { type Config, Model } from '../../src/ir/model.js'
 import { ArrayTensor, type Tensor } from '../../src/ir/tensor.js'
 import { tidy } from '../../src/ir/tidy.js'
 import { verify } from '../../src/ir/verify.js'
-import { buildGraphs, type Documents } from '../../src/models/index.js'
+import { architectures, buildGraphs, ConfigReader, type Documents } from '../../src/models/index.js'
+import { Parameters } from '../../src/nn/parameters.js'
 import { sizeOf } from '../../src/numbers/dtype.js'
 import { inferShapes } from '../../src/ops/infer.js'
 
@@ -35,7 +36,7 @@ const usualLlama: LlamaSizes = { ...usualBert, heads: 4, kvHeads: 2, headSize: 4
 function fill(random: Random, shapes: Readonly<Record<string, readonly number[]>>): Map<string, Tensor> {
   return new Map(
     Object.entries(shapes).map(([name, shape]) => {
-      const gain = /norm\w*\.weight$/i.test(name)
+      const gain = /(norm\w*|ln_\w)\.weight$/i.test(name)
       const deviation = shape.length === 2 ? 0.6 / Math.sqrt(shape[1]) : 0.1
       const data = random.stream(name).normals(sizeOf(shape), gain ? 0.3 : name.includes('embed') ? 0.5 : deviation)
       return [name, new ArrayTensor('float32', shape, gain ? data.map((x) => 1 + x) : data)]
@@ -142,3 +143,60 @@ export const tinyBertModel = (seed: number, sizes?: Partial<BertSizes>, config?:
 
 export const tinyLlamaModel = (seed: number, sizes?: Partial<LlamaSizes>, config?: Record<string, unknown>): Model =>
   modelOf(tinyLlama(new Random(seed, 'tiny llama'), sizes, config))
+
+/** Takes down which weights an architecture asks for, and with which shape. */
+class AskedFor extends Parameters {
+  readonly shapes: Record<string, readonly number[]> = {}
+
+  constructor() {
+    super(new Map())
+  }
+
+  override has(): boolean {
+    return true
+  }
+
+  override get(name: string, shape: readonly number[]): Tensor {
+    this.shapes[name] = shape
+    return super.get(name, shape)
+  }
+}
+
+/** A random checkpoint that holds all that an architecture asks for by a configuration. */
+export function invented(random: Random, config: Record<string, unknown>): TinyCheckpoint {
+  const architecture = architectures.find(({ type }) => type === config['model_type'])!
+  const parameters = new AskedFor()
+  architecture.build({ config: new ConfigReader(config), parameters, documents: new Map() })
+  return { config, tensors: fill(random, parameters.shapes) }
+}
+
+/** Small sizes of each architecture, as config.json has them. */
+export const smallConfigs = {
+  distilbert: { model_type: 'distilbert', dim: 16, n_heads: 2, n_layers: 2, hidden_dim: 24, vocab_size: 40, max_position_embeddings: 16 },
+  gpt2: { model_type: 'gpt2', n_embd: 16, n_head: 2, n_layer: 2, n_positions: 32, vocab_size: 40 },
+  qwen3: {
+    model_type: 'qwen3',
+    hidden_size: 16,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 8,
+    num_hidden_layers: 2,
+    intermediate_size: 24,
+    vocab_size: 40,
+    max_position_embeddings: 32,
+  },
+  vit: {
+    model_type: 'vit',
+    hidden_size: 16,
+    num_attention_heads: 2,
+    num_hidden_layers: 2,
+    intermediate_size: 24,
+    image_size: 12,
+    patch_size: 4,
+    num_channels: 1,
+  },
+} as const
+
+/** A random model of an architecture with one of its classes. */
+export const smallModel = (type: keyof typeof smallConfigs, className: string, config: Record<string, unknown> = {}, seed = 1): Model =>
+  modelOf(invented(new Random(seed, className), { ...smallConfigs[type], architectures: [className], ...config }))

@@ -58,9 +58,13 @@ export async function distanceOf(got: Graph, expected: Graph, feeds = probes(exp
   return worst
 }
 
-/** Calibration of random tokens, a few rows of two lengths. */
-export function randomCalibration(graph: Graph, vocabulary: number, seed = 5, rows = 8): Promise<Calibration> {
+/** Calibration of random tokens, a few rows of two lengths; of random images for graphs that take these. */
+export async function randomCalibration(graph: Graph, vocabulary: number, seed = 5, rows = 8): Promise<Calibration> {
   const random = new Random(seed, 'calibration')
+  if (graph.inputs.some((input) => input.name === 'pixel_values')) {
+    const batches = Array.from({ length: rows / 2 }, (_, i) => ({ feeds: probe(graph, random.stream(`${i}`)), special: new Uint8Array() }))
+    return { batches, samples: rows, origin: 'random images', hash: `images ${seed}` }
+  }
   const encoded = Array.from({ length: rows }, (_, i) => {
     const ids = Array.from({ length: i % 2 ? 9 : 12 }, () => random.integer(vocabulary))
     return { ids, types: ids.map(() => 0), special: ids.map((_, at) => (at === 0 ? 1 : 0)) }

@@ -173,6 +173,13 @@ describe('token-classification', () => {
     expect(baselines['accuracy']).toBe(40)
   })
 
+  it('reads JSON lines', async () => {
+    const { samples } = await tokenClassification.samples(file('{"tokens": ["Ada", "ran"], "tags": ["B-PER", "O"]}\n', 'x.jsonl'))
+    expect(samples).toEqual([{ texts: ['Ada ran'], label: 'B-PER O' }])
+    for (const broken of ['{"tokens": ["Ada"], "tags": []}', '{"tokens": ["A da"], "tags": ["O"]}', '{"tokens": 1}', '{'])
+      await expect(tokenClassification.samples(file(broken, 'x.jsonl'))).rejects.toThrow(/line 1 is no sentence/)
+  })
+
   it('names the line without a label', async () => {
     await expect(tokenClassification.samples(file('Ada\n', 'x.txt'))).rejects.toMatchObject({
       message: 'line 1 has one column where a word and its label are expected',

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import koffi from 'koffi'
 import { type ErrorCode, TinsmithError, unsupported } from '../../base/errors.js'
+import { native } from '../koffi.node.js'
 import { onAbort } from './abort.js'
 import { isOutOfMemory, sentenceOf } from './messages.js'
 
@@ -106,18 +107,11 @@ export function ort(): Library {
 
 function load(): Library {
   const file = libraryPath()
-  // Calls on worker threads run on a stack of koffi's making, 128 KiB unless told otherwise: too little for kernels
-  // and optimizers. Only touched pages take memory.
-  try {
-    koffi.config({ async_stack_size: 8 * 2 ** 20 })
-  } catch {
-    // Someone has loaded a library before; koffi's settings are fixed then.
-  }
   let handle: ReturnType<typeof koffi.load>
   let getApi: (version: number) => Pointer | null
   let version: string
   try {
-    handle = koffi.load(file)
+    handle = native().load(file)
     const base = handle.func('OrtGetApiBase', 'void *', [])() as Pointer
     getApi = koffi.decode(koffi.decode(base, 0, 'void *'), koffi.proto('void *', ['uint32_t'])) as typeof getApi
     version = (koffi.decode(koffi.decode(base, 8, 'void *'), koffi.proto('str', [])) as () => string)()

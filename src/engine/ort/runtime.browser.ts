@@ -1,7 +1,7 @@
 import { unsupported } from '../../base/errors.js'
 import type { LoadOptions, OnnxModel, Runtime, Session } from '../session.js'
 import { WebSession, type WebWorker } from './session.web.js'
-import type { Answer, Request } from './web-protocol.js'
+import { type Answer, canShare, type Request } from './web-protocol.js'
 
 /** Where a page keeps what onnxruntime-web needs. */
 export interface WebPlaces {
@@ -30,7 +30,9 @@ export function placeWebRuntime(changed: WebPlaces): void {
  * Each session has a worker of its own, so neither loading nor running blocks the caller, sessions run beside each other
  * and `dispose` gives all memory back (WebAssembly's own never shrinks): after 5 seconds in which its worker waits for the
  * next graph to load, for a new worker takes half a second. The runs of one session follow one another.
- * Feeds are copied to the worker, outputs are moved from it: they are in JavaScript's memory at once, and `into` is a copy.
+ * Feeds are copied for the worker and moved to it, outputs are moved from it: they are in JavaScript's memory at once, and `into` is a
+ * copy. Arrays over memory of {@link Runtime.allocate} stay where they are: the worker reads and writes them there. WebAssembly has its
+ * memory for itself all the same, so feeds and outputs are copied into it and out of it; `copiedBytes` counts that.
  *
  * WebAssembly cannot be stopped from outside. An abort rejects the promise at once; a run that does not end within 200 ms
  * after it takes its worker with it, and the next run first loads the graph again. For that the session keeps the model's
@@ -43,8 +45,14 @@ export const runtime: Runtime = {
   name: 'ONNX Runtime Web',
   version: '1.30.0',
   target: 'ort-wasm',
+  get copiedBytes() {
+    return copied
+  },
+  allocate: (bytes) => (canShare() ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes)),
   load,
 }
+
+let copied = 0
 
 async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Session> {
   if ('path' in model) throw unsupported('onnxruntime-web loads no files', { where: model.path, hint: 'Read the file and pass its bytes.' })
@@ -60,6 +68,9 @@ async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Sessio
       external: [...(model.external ?? []), ...(model.constants ?? []).map(({ location, bytes }) => [location, bytes] as const)],
       options: { threads, optimization, settings },
       wasm: places.wasm,
+    },
+    (bytes) => {
+      copied += bytes
     },
   )
   await session.load()
@@ -98,7 +109,7 @@ function start(): WebWorker {
   if (typeof Worker === 'undefined') return startInNode()
   const worker = startInPage()
   return {
-    post: (request: Request) => worker.postMessage(request),
+    post: (request: Request, moved: ArrayBuffer[]) => worker.postMessage(request, moved),
     listen(answered, failed) {
       worker.onmessage = (event: MessageEvent<Answer>) => answered(event.data)
       worker.onerror = (event) => failed(event.message || 'the worker could not be started')
@@ -120,7 +131,7 @@ function startInNode(): WebWorker {
   const file = 'worker.browser.js'
   const worker = new threads.Worker(new URL(/* @vite-ignore */ places.worker ?? `./${file}`, import.meta.url))
   return {
-    post: (request: Request) => worker.postMessage(request),
+    post: (request: Request, moved: ArrayBuffer[]) => worker.postMessage(request, moved),
     listen(answered, failed) {
       worker.removeAllListeners()
       worker.on('message', answered)

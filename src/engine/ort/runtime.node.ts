@@ -28,6 +28,8 @@ export const runtime: Runtime = {
   get version() {
     return ort().version
   },
+  copiedBytes: 0,
+  allocate: (bytes) => new ArrayBuffer(bytes),
   load,
 }
 

@@ -5,11 +5,12 @@ import { onAbort } from './abort.js'
 import { checkFeeds, wantedOutputs } from './feeds.js'
 import { isOutOfMemory, sentenceOf } from './messages.js'
 import { ArrayOutput } from './outputs.js'
-import type { Answer, Ports, Request, WireArray } from './web-protocol.js'
+import { type Answer, isShared, movable, type Ports, type Request, type WireArray } from './web-protocol.js'
 
 /** A thread that runs worker.browser.js: a Worker of the browser or of Node.js behind one face. */
 export interface WebWorker {
-  post(request: Request): void
+  /** @param moved memory of the request that goes over to the thread */
+  post(request: Request, moved: ArrayBuffer[]): void
   /**
    * Replaces earlier listeners.
    *
@@ -49,11 +50,13 @@ export class WebSession implements Session {
    * @param start a thread, new or without a session
    * @param keep takes over a sound thread when the session is disposed
    * @param request loads the graph; kept, for a thread that was ended is built anew from it
+   * @param copied told the bytes of the feeds and outputs of each run
    */
   constructor(
     private readonly start: () => WebWorker,
     private readonly keep: (worker: WebWorker) => void,
     private readonly request: Extract<Request, { kind: 'load' }>,
+    private readonly copied: (bytes: number) => void = () => {},
   ) {}
 
   get inputs(): readonly Port[] {
@@ -91,7 +94,9 @@ export class WebSession implements Session {
     checkFeeds(this.inputs, feeds)
     const wanted = wantedOutputs(this.outputs, options)
     const arrays = this.inputs.map(({ name }): WireArray => ({ name, ...wire(feeds[name]) }))
-    const results = await this.enqueue({ kind: 'run', feeds: arrays, outputs: wanted.map((port) => port.name) }, signal)
+    const shared = Object.entries(into).flatMap(([name, array]) => (isShared(array.data) ? [{ name, ...wire(array) }] : []))
+    const results = await this.enqueue({ kind: 'run', feeds: arrays, outputs: wanted.map((port) => port.name), into: shared }, signal)
+    this.copied(bytesOf(arrays) + bytesOf(results))
     const outputs: Record<string, Output> = {}
     for (const result of results) {
       const target = Object.hasOwn(into, result.name) ? into[result.name] : undefined
@@ -180,7 +185,7 @@ export class WebSession implements Session {
       }
       worker.hold(true)
       try {
-        worker.post(request)
+        worker.post(request, request.kind === 'run' ? movable(request.feeds) : [])
       } catch (error) {
         this.receive = undefined
         worker.hold(false)
@@ -195,10 +200,14 @@ export class WebSession implements Session {
   }
 }
 
-/** Without getters, and views without the rest of their memory, which would be copied with them. */
+/** Without getters. What threads do not share is copied here, once, and the copy is moved. */
 function wire({ dtype, shape, data }: NDArray): Omit<WireArray, 'name'> {
-  const whole = Array.isArray(data) || data.byteLength === data.buffer.byteLength
-  return { dtype, shape: [...shape], data: whole ? data : data.slice() }
+  return { dtype, shape: [...shape], data: Array.isArray(data) || isShared(data) ? data : data.slice() }
+}
+
+/** Strings count nothing. */
+function bytesOf(arrays: readonly WireArray[]): number {
+  return arrays.reduce((sum, { data }) => sum + (Array.isArray(data) ? 0 : data.byteLength), 0)
 }
 
 function copyInto(target: NDArray, { name, shape, data }: WireArray): NDArray {
@@ -206,6 +215,7 @@ function copyInto(target: NDArray, { name, shape, data }: WireArray): NDArray {
     const shapes = `[${target.shape.join(', ')}], but the run gave [${shape.join(', ')}]`
     throw new TinsmithError('failed', `The memory for output "${name}" has the shape ${shapes}`, { where: name })
   }
+  if (isShared(data)) return target
   if (Array.isArray(data)) for (let i = 0; i < data.length; i++) (target.data as string[])[i] = data[i]
   else (target.data as Float32Array).set(data as Float32Array)
   return target

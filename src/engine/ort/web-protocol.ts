@@ -19,7 +19,13 @@ export type Request =
       /** Where the .wasm and .mjs files of onnxruntime-web are, if not beside its code. */
       readonly wasm: string | undefined
     }
-  | { readonly kind: 'run'; readonly feeds: readonly WireArray[]; readonly outputs: readonly string[] }
+  | {
+      readonly kind: 'run'
+      readonly feeds: readonly WireArray[]
+      readonly outputs: readonly string[]
+      /** Shared memory that outputs are written to; their answers hold it. */
+      readonly into: readonly WireArray[]
+    }
 
 /** Ports as the library tells them; types that we have no name for are kept for the error message. */
 export interface Ports {
@@ -32,3 +38,19 @@ export type Answer =
   | { readonly kind: 'loaded'; readonly ports: Ports }
   | { readonly kind: 'ran'; readonly outputs: readonly WireArray[] }
   | { readonly kind: 'failed'; readonly message: string; readonly unsupported: boolean }
+
+/** Whether threads may share memory: pages must be cross-origin isolated for it. */
+export function canShare(): boolean {
+  return typeof SharedArrayBuffer !== 'undefined' && globalThis.crossOriginIsolated !== false
+}
+
+/** Whether an array lies in memory that threads share. */
+export function isShared(data: Elements): boolean {
+  return canShare() && !Array.isArray(data) && data.buffer instanceof SharedArrayBuffer
+}
+
+/** The memory of arrays that can be moved to another thread. */
+export function movable(arrays: readonly WireArray[]): ArrayBuffer[] {
+  const buffers = arrays.flatMap(({ data }) => (Array.isArray(data) || isShared(data) ? [] : [data.buffer as ArrayBuffer]))
+  return [...new Set(buffers)]
+}

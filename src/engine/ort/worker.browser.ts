@@ -3,7 +3,7 @@ import { TinsmithError, unsupported } from '../../base/errors.js'
 import { type DType, dtypes, type Elements, sizeOf } from '../../numbers/dtype.js'
 import { decode, encode } from '../../numbers/storage.js'
 import type { Port } from '../session.js'
-import type { Answer, Ports, Request, WireArray } from './web-protocol.js'
+import { type Answer, movable, type Ports, type Request, type WireArray } from './web-protocol.js'
 
 /** The other end: the page in browsers, the parent thread in Node.js. */
 interface Parent {
@@ -81,12 +81,16 @@ function port(metadata: Library.InferenceSession.ValueMetadata): Port {
   return { name: where, dtype: dtype as DType, shape: metadata.shape.map((dim) => (dim === '' ? '?' : dim)) }
 }
 
-async function run({ feeds, outputs }: Extract<Request, { kind: 'run' }>): Promise<WireArray[]> {
+async function run({ feeds, outputs, into }: Extract<Request, { kind: 'run' }>): Promise<WireArray[]> {
   const tensors = Object.fromEntries(feeds.map((feed) => [feed.name, tensorOf(feed)]))
   const results = await session!.run(tensors, outputs)
   return outputs.map((name) => {
     const { type, dims, data } = results[name]
-    return { name, dtype: type, shape: dims, data: elementsOf(type, dims, data as unknown as Elements) }
+    const result = { name, dtype: type, shape: dims, data: elementsOf(type, dims, data as unknown as Elements) }
+    const target = into.find((array) => array.name === name && array.shape.join() === dims.join())
+    if (!target) return result
+    ;(target.data as Float32Array).set(result.data as Float32Array)
+    return target
   })
 }
 
@@ -103,12 +107,6 @@ function elementsOf(dtype: DType, shape: readonly number[], data: Elements): Ele
   if (dtype === 'string' || (dtype !== 'float16' && dtypes[dtype].bits >= 8)) return data
   const { buffer, byteOffset, byteLength } = data as Uint16Array
   return decode(dtype, new Uint8Array(buffer, byteOffset, byteLength), sizeOf(shape))
-}
-
-function transferable(answer: Answer): ArrayBuffer[] {
-  if (answer.kind !== 'ran') return []
-  const buffers = answer.outputs.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]))
-  return [...new Set(buffers)]
 }
 
 /** Undefined in the threads that the library makes of this file where it is bundled into it. */
@@ -128,5 +126,5 @@ function parent(): Parent | undefined {
 const other = parent()
 other?.listen(async (request) => {
   const message = await answer(request)
-  other.postMessage(message, transferable(message))
+  other.postMessage(message, message.kind === 'ran' ? movable(message.outputs) : [])
 })

@@ -112,8 +112,8 @@ const blockEmbedding: LowerRule = {
       !blockSize ||
       !codes?.isConstant ||
       codes.dtype !== 'uint8' ||
-      !scale ||
-      !zeroPoint ||
+      !scale?.tensor ||
+      !zeroPoint?.tensor ||
       node.int('axis', 0) ||
       table.int('axis', 1) !== 1 ||
       node.input(1)?.shape?.length !== 2

@@ -2,8 +2,10 @@ import type { Linear } from '../../anatomy/index.js'
 import type { Graph } from '../../ir/graph.js'
 import { ArrayTensor } from '../../ir/tensor.js'
 import type { Range } from '../../numbers/histogram.js'
-import { affineFromRange, type Codes, dequantize, integerGrid, quantize, wholeTensor } from '../../numbers/quantizer.js'
+import { affineFromRange, type Codes, integerGrid } from '../../numbers/quantizer.js'
+import { roundSmall } from '../../numbers/rounding.js'
 import type { QuantizedConstant } from './apply.js'
+import { multiplyColumns } from './smoothing.js'
 
 const grid = integerGrid('uint8')
 
@@ -48,15 +50,20 @@ function meanRow(rows: Float32Array, special: Uint8Array, channels: number): Flo
 
 /** The same of what the runtime makes of them. */
 function meanQuantizedRow(rows: Float32Array, special: Uint8Array, channels: number, { factors, range }: InputPlan): Float64Array {
-  const parameters = wholeTensor(affineFromRange(range.min, range.max, grid))
-  const scaled = factors ? timesFactors(rows, factors) : rows
-  return meanRow(dequantize(quantize(scaled, parameters, grid), parameters), special, channels)
-}
-
-function timesFactors(rows: Float32Array, factors: Float32Array): Float32Array {
-  const result = rows.slice()
-  for (let i = 0; i < result.length; ) for (let c = 0; c < factors.length; c++) result[i++] *= factors[c]
-  return result
+  const { scale, zeroPoint } = affineFromRange(range.min, range.max, grid)
+  const [least, most] = [grid.min - zeroPoint, grid.max - zeroPoint]
+  const scaled = factors ? multiplyColumns(rows, factors) : rows
+  const steps = new Float64Array(channels)
+  let count = 0
+  special.forEach((mark, row) => {
+    if (mark) return
+    count++
+    for (let c = 0, i = row * channels; c < channels; c++, i++) {
+      const step = Math.fround(scaled[i] / scale)
+      steps[c] += roundSmall(step < least ? least : step > most ? most : step)
+    }
+  })
+  return count ? steps.map((total) => (total / count) * scale) : steps
 }
 
 /** [depth] times [depth, columns]. */

@@ -8,6 +8,7 @@ import { type NDArray, ndarray } from '../../numbers/dtype.js'
 import type { Range } from '../../numbers/histogram.js'
 import { affineFromRange, integerGrid } from '../../numbers/quantizer.js'
 import type { PassContext } from '../pass.js'
+import { divideRows, multiplyColumns } from './smoothing.js'
 
 /**
  * Rows of a linear's input, and its weight times random signs: distances between outputs are kept by a few random
@@ -25,7 +26,7 @@ export interface OutputSample {
   readonly combinations: number
 }
 
-/** Combinations of outputs that stand for all of them. */
+/** Combinations of outputs that stand for all of them: errors of hundreds of rows are added up, so that few are enough. */
 const combinations = 128
 
 const activationGrid = integerGrid('uint8')
@@ -57,12 +58,11 @@ export class OutputError {
     return { rows, inputs, projection, rowWeights: inverseNorms(projected), combinations }
   }
 
-  /** Sum over rows of |q(x) W - x W|^2 / |x W|^2, where q multiplies channels by factors, clips to the range, and undoes the factors. */
-  async measure({ rows, inputs, projection, rowWeights }: OutputSample, factors: Float32Array | null, range: Range): Promise<number> {
+  /** Sum over rows of |q(x) W - x W|^2 / |x W|^2, where q clips to the range and rounds. */
+  async measure({ rows, inputs, projection, rowWeights }: OutputSample, range: Range): Promise<number> {
     const { scale, zeroPoint } = affineFromRange(range.min, range.max, activationGrid)
     const { error } = await this.#error.run({
       x: matrix(rows, inputs),
-      factors: { dtype: 'float32', shape: [inputs], data: factors ?? new Float32Array(inputs).fill(1) },
       projection,
       weights: rowWeights,
       scale: ndarray('float32', [], [scale]),
@@ -83,6 +83,13 @@ export class OutputError {
   }
 }
 
+/** The sample when channels are multiplied by factors and the weight's rows divided by them. */
+export function scaledSample(sample: OutputSample, factors: Float32Array | null): OutputSample {
+  if (!factors) return sample
+  const projection = divideRows(sample.projection.data as Float32Array, factors)
+  return { ...sample, rows: multiplyColumns(sample.rows, factors), projection: matrix(projection, combinations) }
+}
+
 function matrix(data: Float32Array, columns: number): NDArray {
   return { dtype: 'float32', shape: [data.length / columns, columns], data }
 }
@@ -98,7 +105,9 @@ function randomSigns(random: Random, count: number): Float32Array {
 
 /** Combinations of the outputs of several linears: those of all of them, added up. */
 function addUp(parts: readonly Float32Array[]): Float32Array {
-  return parts.reduce((sum, part) => sum.map((x, i) => x + part[i]))
+  const [sum, ...more] = parts
+  for (const part of more) for (let i = 0; i < sum.length; i++) sum[i] += part[i]
+  return sum
 }
 
 function inverseNorms(projected: Float32Array): NDArray {
@@ -115,13 +124,11 @@ function inverseNorms(projected: Float32Array): NDArray {
 function errorGraph(): Graph {
   const net = new Net(new Graph('output-error'))
   const x = net.input('x', 'float32', ['rows', 'inputs'])
-  const factors = net.input('factors', 'float32', ['inputs'])
   const projection = net.input('projection', 'float32', ['inputs', 'combinations'])
   const weights = net.input('weights', 'float32', ['rows'])
   const parameters = [net.input('scale', 'float32', []), net.input('zero', 'uint8', [])]
-  const scaled = net.op('Mul', [x, factors])
-  const rounded = net.op('DequantizeLinear', [net.op('QuantizeLinear', [scaled, ...parameters]), ...parameters])
-  const lost = net.op('Div', [net.op('Sub', [rounded, scaled]), factors])
+  const rounded = net.op('DequantizeLinear', [net.op('QuantizeLinear', [x, ...parameters]), ...parameters])
+  const lost = net.op('Sub', [rounded, x])
   const sumOf = (value: Value, axis: number, operator = 'ReduceSum') => net.op(operator, [value, net.ints([axis])], { keepdims: int(0) })
   const perRow = sumOf(net.op('MatMul', [lost, projection]), 1, 'ReduceSumSquare')
   net.output('error', sumOf(net.op('Mul', [perRow, weights]), 0))

@@ -2,9 +2,10 @@ import * as z from 'zod'
 import { anatomyOf, type Linear } from '../../anatomy/index.js'
 import type { Random } from '../../base/random.js'
 import { collect } from '../../calibration/collect.js'
-import { HistogramObserver, MomentsObserver, ObserverGroup, RowSampleObserver } from '../../calibration/observers.js'
+import { ChannelRangeObserver, HistogramObserver, ObserverGroup, RowSampleObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
+import type { Range } from '../../numbers/histogram.js'
 import { affineFromRange, integerGrid } from '../../numbers/quantizer.js'
 import { definePass, type PassContext, type PassResult } from '../pass.js'
 import { selection } from '../select.js'
@@ -13,10 +14,10 @@ import { quantizeAttentionProducts } from './attention-products.js'
 import { correctBias } from './bias-correction.js'
 import { quantizeTables } from './embeddings.js'
 import { choosePlan, type Observed } from './input-plan.js'
-import { OutputError } from './output-error.js'
+import { OutputError, scaledSample } from './output-error.js'
 import { divideRows } from './smoothing.js'
 import { saturationChoices, weightCodes } from './weight-codes.js'
-import { weightNoise } from './weight-noise.js'
+import { WeightNoise } from './weight-noise.js'
 
 const options = z.strictObject({
   ...selection,
@@ -116,7 +117,7 @@ async function observe(
   const observed = new Map<Value, Observed>()
   for (const [value, [{ inputs }]] of groups)
     observed.set(value, {
-      channels: new MomentsObserver(inputs),
+      channels: new ChannelRangeObserver(inputs),
       rows: new RowSampleObserver(inputs, rows, context.random.stream(value.name)),
       histogram: counts ? new HistogramObserver() : null,
     })
@@ -140,14 +141,13 @@ async function quantizeGroup(
   for (const linear of readers) weights.push((await linear.weight.tensor!.read()) as Float32Array)
   const { rows, special, count } = observed.rows
   const sample = await errors.sample(rows, readers[0].inputs, weights, random)
-  const plan = await choosePlan(
-    observed,
-    readers,
-    (factors, range) => errors.measure(sample, factors, range),
-    (factors) => weightNoise(sample, weights, factors),
-    chosen,
-  )
-  const signalToNoise = -10 * Math.log10(Math.max((await errors.measure(sample, plan.factors, plan.range)) / count, 1e-12))
+  const noise = new WeightNoise(sample, weights)
+  const error = (factors: Float32Array | null) => {
+    const scaled = scaledSample(sample, factors)
+    return (range: Range) => errors.measure(scaled, range)
+  }
+  const plan = await choosePlan(observed, readers, { error, noise: (factors) => noise.of(factors) }, chosen)
+  const signalToNoise = -10 * Math.log10(Math.max((await error(plan.factors)(plan.range)) / count, 1e-12))
   if (signalToNoise < chosen.leastSignalToNoise) return leftInFloat(readers, signalToNoise)
   const details: Record<string, string | number>[] = []
   for (const [i, linear] of readers.entries()) {

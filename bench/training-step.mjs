@@ -1,0 +1,59 @@
+// npm run bench:training-step [-- --rounds 10] [--json]: one step of training (forward, backward, AdamW; float32, two threads), ours against
+// PyTorch's, in turn: milliseconds, and the peak memory of both processes.
+import path from 'node:path'
+import { Contestant, machine, median, modelPath, options, print, root, stop, torch } from './support.mjs'
+
+const given = options({ rounds: 8 })
+const peer = torch() ?? stop('There is nothing to compare with.')
+const jobs = [
+  { name: 'MiniLM 32 x 64', model: modelPath('all-MiniLM-L6-v2'), batch: 32, tokens: 64, recompute: true },
+  { name: 'embedded encoder 8 x 24', model: path.join(root, 'assets/gloss-encoder'), batch: 8, tokens: 24, recompute: false },
+]
+
+const rows = []
+for (const { name, model, batch, tokens, recompute } of jobs) {
+  const words = [model, String(batch), String(tokens)]
+  const contestants = {
+    tinsmith: new Contestant(process.execPath, [path.join(root, 'bench/training-step/ours.mjs'), ...words]),
+    ...(recompute
+      ? { recompute: new Contestant(process.execPath, [path.join(root, 'bench/training-step/ours.mjs'), ...words, 'recompute']) }
+      : {}),
+    torch: new Contestant(peer.file, [path.join(root, 'bench/python/training_step.py'), ...words]),
+  }
+  const times = Object.fromEntries(Object.keys(contestants).map((key) => [key, []]))
+  for (let round = 0; round < given.rounds + 2; round++)
+    for (const [key, contestant] of Object.entries(contestants)) {
+      const { milliseconds } = await contestant.ask('step')
+      if (round >= 2) times[key].push(milliseconds)
+    }
+  const memory = {}
+  for (const [key, contestant] of Object.entries(contestants)) memory[key] = await contestant.ask('memory')
+  for (const contestant of Object.values(contestants)) contestant.end()
+  const state = memory.tinsmith.parameters * 4 * 4
+  rows.push({
+    name,
+    milliseconds: Object.fromEntries(Object.entries(times).map(([key, values]) => [key, median(values)])),
+    ratio: median(times.torch) / median(times.tinsmith),
+    peak: Object.fromEntries(Object.entries(memory).map(([key, { peak }]) => [key, peak])),
+    /** Weights, gradients and two moments. */
+    state,
+  })
+}
+
+const megabytes = (bytes) => (bytes === undefined ? '-' : Math.round(bytes / 1e6))
+print(given, { ratios: Object.fromEntries(rows.map(({ name, ratio }) => [name, ratio])), rows, machine: machine(peer.versions) }, [
+  [
+    'one training step, medians',
+    rows.map(({ name, milliseconds, ratio, peak, state }) => ({
+      model: name,
+      'tinsmith ms': milliseconds.tinsmith.toFixed(1),
+      'torch ms': milliseconds.torch.toFixed(1),
+      'torch / tinsmith': ratio.toFixed(2),
+      'recompute ms': milliseconds.recompute?.toFixed(1) ?? '-',
+      'tinsmith MB': megabytes(peak.tinsmith),
+      'torch MB': megabytes(peak.torch),
+      'recompute MB': megabytes(peak.recompute),
+      'state MB': megabytes(state),
+    })),
+  ],
+])

@@ -1,0 +1,1 @@
+export function cardOf(name: string, quality: unknown): string

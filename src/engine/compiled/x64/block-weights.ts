@@ -1,0 +1,111 @@
+import { badInput } from '../../../base/errors.js'
+import { toCodes } from '../../../numbers/minifloat.js'
+import type { BlockMachine } from './block-machine.js'
+
+/** Inputs that share a scale. */
+export const blockInputs = 32
+
+/** A linear in blocks of 32 inputs: weight = scale * (code - zero) + minimum. */
+export interface BlockSource {
+  /** A multiple of 32. */
+  readonly inputs: number
+  readonly outputs: number
+  /** [outputs, inputs]: 0..15 for 4 bits, -128..127 for 8 bits (`zero` is 0 then). */
+  readonly codes: Uint8Array | Int8Array
+  /** [outputs, inputs / 32]; for `halfScales`, representable in 16 bits */
+  readonly scales: Float32Array
+  /** [outputs, inputs / 32]; present exactly where the format has minimums */
+  readonly minimums?: Float32Array
+  /** [outputs] */
+  readonly bias?: Float32Array
+}
+
+/** How blocks are stored: what a kernel is made for. */
+export interface BlockFormat {
+  readonly bits: 4 | 8
+  /** Subtracted from 4-bit codes: 8 for symmetric ones, 0 where a minimum is stored. */
+  readonly zero: 0 | 8
+  readonly minimums: boolean
+  /** Scales and minimums in float16: half the bytes. */
+  readonly halfScales: boolean
+}
+
+/** Weights in the order in which a kernel reads them. */
+export interface BlockPanels {
+  readonly bytes: Uint8Array
+  readonly count: number
+  readonly blocks: number
+  /** Bytes from one panel to the next. */
+  readonly stride: number
+  /** First column of the last panel. */
+  readonly lastColumn: number
+}
+
+/** Bytes of a block of a panel: codes, scales, minimums. */
+export function blockBytes({ bits, minimums, halfScales }: BlockFormat, columns: number): { codes: number; scales: number; all: number } {
+  const codes = (columns * blockInputs * bits) / 8
+  const scales = columns * (halfScales ? 2 : 4)
+  return { codes, scales, all: codes + scales * (minimums ? 2 : 1) }
+}
+
+/**
+ * Packs a linear into panels: `[bias]`, a float32 for each column, then for each block codes, scales and minimums. Codes
+ * stand as [groups of 4 inputs][columns][4]; of 4 bits, group 2i is in the low and 2i + 1 in the high halves of bytes.
+ *
+ * Where outputs do not fill the last panel, it starts earlier and computes some columns again.
+ *
+ * @throws TinsmithError `bad-input` when the inputs are no multiple of 32
+ */
+export function packBlocks(linear: BlockSource, format: BlockFormat, machine: BlockMachine): BlockPanels {
+  const { inputs, outputs } = linear
+  const { columns } = machine
+  if (inputs % blockInputs) throw badInput(`Block weights need a multiple of ${blockInputs} inputs, not ${inputs}`)
+  const blocks = inputs / blockInputs
+  const sizes = blockBytes(format, columns)
+  const stride = 4 * columns + blocks * sizes.all
+  const count = Math.ceil(outputs / columns)
+  const lastColumn = Math.max(0, outputs - columns)
+  const bytes = new Uint8Array(count * stride)
+  const view = new DataView(bytes.buffer)
+  const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values) => storedFactors(values, format))
+  for (let panel = 0; panel < count; panel++) {
+    const first = Math.min(panel * columns, lastColumn)
+    for (let column = 0; column < Math.min(columns, outputs); column++) {
+      const n = first + column
+      view.setFloat32(panel * stride + 4 * column, linear.bias?.[n] ?? 0, true)
+      for (let block = 0; block < blocks; block++) {
+        const at = panel * stride + 4 * columns + block * sizes.all
+        packCodes(bytes, at + 4 * column, 4 * columns, format, machine, linear.codes, n * inputs + block * blockInputs)
+        for (const [i, values] of factors.entries()) {
+          const place = at + sizes.codes + i * sizes.scales
+          if (format.halfScales) view.setUint16(place + 2 * column, values[n * blocks + block], true)
+          else view.setFloat32(place + 4 * column, values[n * blocks + block], true)
+        }
+      }
+    }
+  }
+  return { bytes, count, blocks, stride, lastColumn }
+}
+
+/** Scales or minimums as they are stored: bits of float16, or float32. */
+function storedFactors(values: Float32Array, { halfScales }: BlockFormat): Uint8Array | Uint16Array | Float32Array {
+  return halfScales ? toCodes('float16', values) : values
+}
+
+/** Writes the 32 codes from `from` to groups of 4 bytes from `at`, `step` bytes apart. */
+function packCodes(
+  bytes: Uint8Array,
+  at: number,
+  step: number,
+  { bits }: BlockFormat,
+  { byteOffset }: BlockMachine,
+  codes: Uint8Array | Int8Array,
+  from: number,
+): void {
+  const bytesOfCodes = (blockInputs * bits) / 8
+  for (let i = 0; i < bytesOfCodes; i++) {
+    const [group, place] = [i >> 2, i & 3]
+    const low = from + (bits === 8 ? i : 8 * group + place)
+    bytes[at + group * step + place] = bits === 8 ? codes[low] + byteOffset : codes[low] | (codes[low + 4] << 4)
+  }
+}

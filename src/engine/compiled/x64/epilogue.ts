@@ -1,0 +1,153 @@
+import type { Assembler } from './assembler.js'
+import type { DotMachine } from './dot-machine.js'
+import { vectorBytes } from './dot-machine.js'
+import { as, at, type General, k, type Label, type Memory, type Vector } from './operands.js'
+
+/** What happens to the sums of a tile before they are written. */
+export type Epilogue =
+  /** The sums themselves, in integers. */
+  | { readonly kind: 's32' }
+  /**
+   * `clamp(round(sum * scale) + zero point, low, high)`, halves to even. With `table`, the result is looked up in 256 bytes:
+   * by machines that cannot permute bytes only after the whole panel.
+   */
+  | { readonly kind: 'u8'; readonly table?: boolean }
+  /**
+   * `sum * scale`; with `rows`, `(sum + row offset * sum of codes) * (scale * row scale)`; then residual and bias are
+   * added and `relu` applied. Sums of floats are not scaled, and begin with the bias.
+   */
+  | { readonly kind: 'f32'; readonly rows?: boolean; readonly bias?: boolean; readonly residual?: boolean; readonly relu?: boolean }
+
+/** Bytes of an output element. */
+export function outputBytes({ kind }: Epilogue): 1 | 4 {
+  return kind === 'u8' ? 1 : 4
+}
+
+/** The order of columns in which the panels of an epilogue are packed. */
+export function panelOrder({ kind }: Epilogue): 'natural' | 'packed' {
+  return kind === 'u8' ? 'packed' : 'natural'
+}
+
+/** Where the epilogue finds what it needs; general registers are given by the kernel. */
+export interface EpilogueContext {
+  readonly machine: DotMachine
+  /** Registers that hold no sums: four at least, eight where bytes are permuted. */
+  readonly free: readonly Vector[]
+  readonly scale: Memory
+  readonly bias: Memory
+  readonly sums: Memory
+  /** First output, residual and row parameters (scale, offset) of the row. */
+  readonly output: Memory
+  readonly residual: Memory
+  readonly rowScale: Memory
+  readonly rowOffset: Memory
+  readonly zeroPoint: Memory
+  readonly low: Memory
+  readonly high: Memory
+  /** 2^30 as float32, beyond which conversion to integers would turn over. */
+  readonly ceiling: Label
+  readonly tableAddress: Memory
+  /** A general register that may be overwritten. */
+  readonly scratch: General
+}
+
+/** Emits the epilogue of one row of a tile. */
+export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: readonly Vector[], context: EpilogueContext): void {
+  const bytes = vectorBytes(context.machine)
+  if (epilogue.kind === 's32') {
+    for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
+    return
+  }
+  if (context.machine.group > 1) for (const register of accumulators) a.vcvtdq2ps(register, register)
+  if (epilogue.kind === 'f32') emitFloats(a, epilogue, accumulators, context, bytes)
+  else emitBytes(a, epilogue, accumulators, context, bytes)
+}
+
+function emitFloats(
+  a: Assembler,
+  { rows, bias, residual, relu }: Extract<Epilogue, { kind: 'f32' }>,
+  accumulators: readonly Vector[],
+  context: EpilogueContext,
+  bytes: number,
+): void {
+  const [row, scale] = context.free
+  if (rows) {
+    a.vbroadcastss(row, context.rowOffset)
+    for (const [v, register] of accumulators.entries()) a.vfmadd231ps(register, row, context.sums.plus(v * bytes))
+    a.vbroadcastss(row, context.rowScale)
+  }
+  for (const [v, register] of accumulators.entries()) {
+    if (context.machine.group === 1) {
+      if (residual) a.vaddps(register, register, context.residual.plus(v * bytes))
+      continue
+    }
+    const columnScale = context.scale.plus(v * bytes)
+    const terms = [...(residual ? [context.residual.plus(v * bytes)] : []), ...(bias ? [context.bias.plus(v * bytes)] : [])]
+    if (rows) a.vmulps(scale, row, columnScale)
+    else if (terms.length) a.vmovups(scale, columnScale)
+    if (terms.length) a.vfmadd213ps(register, scale, terms[0])
+    else a.vmulps(register, register, rows ? scale : columnScale)
+    if (terms[1]) a.vaddps(register, register, terms[1])
+  }
+  if (relu) {
+    const zero = row
+    a.vxorps(zero, zero, zero)
+    for (const register of accumulators) a.vmaxps(register, register, zero)
+  }
+  for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
+}
+
+function emitBytes(
+  a: Assembler,
+  { table }: Extract<Epilogue, { kind: 'u8' }>,
+  accumulators: readonly Vector[],
+  context: EpilogueContext,
+  bytes: number,
+): void {
+  const [ceiling, constant] = context.free
+  a.vbroadcastss(ceiling, at(context.ceiling))
+  for (const [v, register] of accumulators.entries()) {
+    a.vmulps(register, register, context.scale.plus(v * bytes))
+    a.vminps(register, register, ceiling)
+    a.vcvtps2dq(register, register)
+  }
+  a.vpbroadcastw(constant, context.zeroPoint)
+  for (let v = 0; v < accumulators.length; v += 2) {
+    a.vpackssdw(accumulators[v], accumulators[v], accumulators[v + 1])
+    a.vpaddsw(accumulators[v], accumulators[v], constant)
+  }
+  const result = narrowed(a, accumulators, ceiling)
+  const clamp = as(result.kind, constant)
+  a.vpbroadcastb(clamp, context.low)
+  a.vpmaxub(result, result, clamp)
+  a.vpbroadcastb(clamp, context.high)
+  a.vpminub(result, result, clamp)
+  if (table && context.machine.permutesBytes) emitPermutation(a, result, context)
+  a.vmovups(context.output, result)
+}
+
+/** Replaces the bytes of a vector by those of the table: two halves of 128 bytes each, chosen by the highest bit. */
+function emitPermutation(a: Assembler, codes: Vector, { free, tableAddress, scratch: table }: EpilogueContext): void {
+  const [low, high, entries] = free.slice(2)
+  a.mov(table, tableAddress)
+  for (const [half, found] of [low, high].entries()) {
+    a.vmovaps(found, codes)
+    a.vmovups(entries, at(table, 128 * half))
+    a.vpermi2b(found, entries, at(table, 128 * half + 64))
+  }
+  a.vpmovb2m(k[1], codes)
+  a.vpblendmb(codes.masked(k[1]), low, high)
+}
+
+/** Words of all vectors to bytes in one; columns end up in natural order. */
+function narrowed(a: Assembler, accumulators: readonly Vector[], temporary: Vector): Vector {
+  const [first, , third] = accumulators
+  if (third) {
+    a.vpackuswb(first, first, third)
+    return first
+  }
+  const [low, high] = [as('xmm', first), as('xmm', temporary)]
+  a.vextracti128(high, as('ymm', first), 1)
+  a.vpackuswb(low, low, high)
+  return low
+}

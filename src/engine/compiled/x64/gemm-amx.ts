@@ -1,0 +1,116 @@
+import type { Assembler } from './assembler.js'
+import { dotMachines, panelColumns } from './dot-machine.js'
+import { type Epilogue, outputBytes } from './epilogue.js'
+import { emitRowEpilogue, gemmParameters } from './gemm.js'
+import { at, Label, r8q, r9, r12, r15, rax, rbx, rcx, rdx, rsi, rsp, tmm, zmm } from './operands.js'
+import { headerWords } from './panels.js'
+import { kernel } from './parameters.js'
+import { emitTileLoops, loopLocals } from './tile-loops.js'
+
+/** Panels and epilogues are those of AVX512 (processors with tiles have all of it); inputs are filled up to a multiple of what a tile's row holds. */
+const machine = dotMachines.avx512VnniVbmi
+const columns = panelColumns(machine)
+
+/** Inputs of a step: bytes of a tile's row. `packPanels` must be told as `inputMultiple`. */
+export const amxInputMultiple = 64
+
+/** Rows of a tile, and groups of 4 inputs of a step. */
+const rows = 16
+
+/** On the stack: the height that the tiles are set up for; sums of 16 rows. Above them lies the return address in a tile. */
+const local = { height: loopLocals, sums: loopLocals + 64, all: loopLocals + 64 + rows * columns * 4 }
+const returnAddress = 8
+
+const sumTiles = tmm.slice(0, columns / 16)
+const [activationTile, evenWeights, oddWeights] = tmm.slice(4)
+
+/**
+ * Code of the product u8 x s8 -> s32 on tiles, with what follows it. Called with `gemmParameters`; activations are read
+ * in steps of 64 inputs, so the last row needs that much behind it. Needs `amxInt8`.
+ */
+export function gemmAmx(epilogue: Epilogue): Uint8Array {
+  const [tile, ceiling, shapes] = [new Label(), new Label(), new Label()]
+  const callTile = (a: Assembler) => a.call(tile)
+  const product = { parameters: gemmParameters, columns, outputBytes: outputBytes(epilogue), rows, callTile }
+  return kernel(
+    local.all,
+    (a) => {
+      a.xor(rax, rax)
+      a.mov(at(rsp, local.height), rax)
+      emitTileLoops(a, product)
+      a.tilerelease()
+    },
+    (a) => {
+      a.align(32)
+      a.bind(tile)
+      emitTile(a, epilogue, shapes, ceiling)
+      ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
+      shapes.position = a.constants(tileShapes()).position
+    },
+  )
+}
+
+/** For each height the 64 bytes that LDTILECFG reads: palette 1, then bytes of a row and rows of each tile. */
+function tileShapes(): Uint8Array {
+  const bytes = new Uint8Array((rows + 1) * 64)
+  for (let height = 1; height <= rows; height++) {
+    const shape = new DataView(bytes.buffer, height * 64, 64)
+    shape.setUint8(0, 1)
+    for (const { index } of tmm.slice(0, 7)) {
+      shape.setUint16(16 + 2 * index, amxInputMultiple, true)
+      shape.setUint8(48 + index, index < evenWeights.index ? height : rows)
+    }
+  }
+  return bytes
+}
+
+function emitTile(a: Assembler, epilogue: Epilogue, shapes: Label, ceiling: Label): void {
+  const [nextStep, nextRow] = [new Label(), new Label()]
+  emitShape(a, shapes)
+  // A stride of zero makes every row of the sums begin alike.
+  a.xor(rdx, rdx)
+  for (const [i, sum] of sumTiles.entries()) a.tileloadd(sum, at(r9, 64 * i, rdx))
+  a.mov(rsi, r12)
+  a.lea(r8q, at(r9, 4 * columns * headerWords))
+  a.mov(rdx, 4 * columns)
+  a.mov(rax, gemmParameters.at('groups'))
+  a.shr(rax, Math.log2(amxInputMultiple / machine.group))
+  a.bind(nextStep)
+  a.tileloadd(activationTile, at(rsi, 0, rcx))
+  for (const [i, sum] of sumTiles.entries()) {
+    const weights = i % 2 ? oddWeights : evenWeights
+    a.tileloadd(weights, at(r8q, 64 * i, rdx))
+    a.tdpbusd(sum, activationTile, weights)
+  }
+  a.add(rsi, amxInputMultiple)
+  a.add(r8q, amxInputMultiple * columns)
+  a.dec(rax)
+  a.jne(nextStep)
+
+  const sums = returnAddress + local.sums
+  for (const [i, sum] of sumTiles.entries()) a.tilestored(at(rsp, sums + 64 * i, rdx), sum)
+  a.lea(r8q, at(rsp, sums))
+  a.bind(nextRow)
+  const accumulators = zmm.slice(0, sumTiles.length)
+  for (const [i, register] of accumulators.entries()) a.vmovups(register, at(r8q, 64 * i))
+  emitRowEpilogue(a, machine, epilogue, accumulators, zmm.slice(sumTiles.length), ceiling)
+  a.add(r8q, 4 * columns)
+  a.dec(rbx)
+  a.jne(nextRow)
+  a.ret()
+}
+
+/** Sets the tiles up for the height in rbx, unless they are. */
+function emitShape(a: Assembler, shapes: Label): void {
+  const ready = new Label()
+  const height = at(rsp, returnAddress + local.height)
+  a.cmp(rbx, height)
+  a.je(ready)
+  a.mov(height, rbx)
+  a.lea(r15, at(shapes))
+  a.mov(rax, rbx)
+  a.shl(rax, 6)
+  a.add(r15, rax)
+  a.ldtilecfg(at(r15))
+  a.bind(ready)
+}

@@ -1,0 +1,156 @@
+import type { Assembler } from './assembler.js'
+import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
+import { type Epilogue, type EpilogueContext, emitEpilogue, outputBytes } from './epilogue.js'
+import { as, at, Label, r8q, r9, r10, r11, r12, r14, r15, rax, rbp, rcx, rdx, rsi, type Vector } from './operands.js'
+import { headerWords } from './panels.js'
+import { kernel, Parameters } from './parameters.js'
+import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocals, productNames, rowOf } from './tile-loops.js'
+
+/**
+ * What a product is called with. Distances are in bytes.
+ *
+ * - `activations`: [rows, inputs] u8, u16 for `avx2Words`, float32 for machines of floats; rows `activationStride` apart;
+ *   read up to the next group of inputs, so the last row needs that much behind it
+ * - `panels`: packed weights, `panelCount` of them with `groups` groups of inputs; `panelStride`, `lastColumn` as packed
+ * - `output`: [rows, outputs], rows `outputStride` apart; whole panels are written, so fewer outputs than a panel has
+ *   columns need rows that long
+ * - `residual`: float32 like the output; `rowParameters`: scale and offset of each row, two float32
+ * - `table`: 256 bytes; `zeroPoint`, `low`, `high`: of the u8 output
+ */
+export const gemmParameters = new Parameters([...productNames, 'groups', 'table', 'zeroPoint', 'low', 'high'])
+
+/** Groups of inputs that one turn of the inner loop takes. */
+const unrolled = 4
+
+/**
+ * Code of a product u8 x s8 -> s32, or of float32, with what follows it. Called with `gemmParameters`.
+ *
+ * @example
+ * const code = gemm(dotMachines.avx2Words, { kind: 'f32', relu: true })
+ */
+export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
+  const tiles = Array.from({ length: machine.rows }, () => new Label())
+  const ceiling = new Label()
+  const looksUp = epilogue.kind === 'u8' && epilogue.table && !machine.permutesBytes
+  const afterPanel = looksUp ? (a: Assembler) => emitLookup(a, panelColumns(machine)) : undefined
+  const callTile = (a: Assembler) => emitDispatch(a, tiles)
+  const product = {
+    parameters: gemmParameters,
+    columns: panelColumns(machine),
+    outputBytes: outputBytes(epilogue),
+    rows: machine.rows,
+    callTile,
+    afterPanel,
+  }
+  return kernel(
+    loopLocals,
+    (a) => emitTileLoops(a, product),
+    (a) => {
+      for (const [i, tile] of tiles.entries()) {
+        a.align(32)
+        a.bind(tile)
+        emitTile(a, machine, epilogue, i + 1, ceiling)
+      }
+      ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
+    },
+  )
+}
+
+/** Replaces the bytes of a panel's outputs by those of the table, when they have long been written. */
+function emitLookup(a: Assembler, columns: number): void {
+  const nextRow = a.bind(new Label())
+  a.mov(rsi, gemmParameters.at('table'))
+  for (let column = 0; column < columns; column++) {
+    const index = [rax, r8q, r12, r14][column % 4]
+    a.movzx(as('r32', index), at(r10, column))
+    a.movzx(as('r32', index), at(rsi, 0, index))
+    a.mov(at(r10, column), as('r8', index))
+  }
+  a.add(r10, r11)
+  a.dec(rdx)
+  a.jne(nextRow)
+}
+
+/** One tile: sums in registers over all inputs, then the epilogue of each row. */
+function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height: number, ceiling: Label): void {
+  const { across, registers, depth } = machine
+  const bytes = vectorBytes(machine)
+  const columns = panelColumns(machine)
+  const sums = Array.from({ length: height }, (_, row) => registers.slice(row * across, (row + 1) * across))
+  const free = registers.slice(machine.rows * across)
+
+  machine.prepare(a, free)
+  for (const row of sums) for (const [v, register] of row.entries()) a.vmovups(register, at(r9, v * bytes))
+  emitRowPointers(a, height)
+  a.lea(r8q, at(r9, 4 * columns * headerWords))
+  const groups = (first: number) => {
+    machine.step(a, {
+      sums,
+      free,
+      activations: (row, group) => rowOf(row).plus(4 * (first + group)),
+      weights: (group, v) => at(r8q, ((first + group) * across + v) * bytes),
+    })
+  }
+  const advance = (count: number) => {
+    emitRowAdvance(a, height, 4 * count)
+    a.add(r8q, 4 * columns * count)
+  }
+  const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
+  a.mov(rax, gemmParameters.at('groups'))
+  a.sub(rax, unrolled)
+  a.jl(few)
+  a.align(32)
+  a.bind(many)
+  for (let first = 0; first < unrolled; first += depth) groups(first)
+  advance(unrolled)
+  a.sub(rax, unrolled)
+  a.jge(many)
+  a.bind(few)
+  a.add(rax, unrolled)
+  a.je(finish)
+  a.bind(one)
+  groups(0)
+  advance(depth)
+  a.sub(rax, depth)
+  a.jg(one)
+  a.bind(finish)
+  for (const row of sums) emitRowEpilogue(a, machine, epilogue, row, free, ceiling)
+  a.ret()
+}
+
+/** The epilogue of a row; leaves the pointers at the next one. */
+export function emitRowEpilogue(
+  a: Assembler,
+  machine: DotMachine,
+  epilogue: Epilogue,
+  accumulators: readonly Vector[],
+  free: readonly Vector[],
+  ceiling: Label,
+): void {
+  emitEpilogue(a, epilogue, accumulators, contextOf(machine, free, ceiling))
+  a.add(r10, r11)
+  if (epilogue.kind === 'f32' && epilogue.residual) a.add(r14, gemmParameters.at('residualStride'))
+  if (epilogue.kind === 'f32' && epilogue.rows) a.add(rbp, 8)
+  a.add(r12, rcx)
+}
+
+function contextOf(machine: DotMachine, free: readonly Vector[], ceiling: Label): EpilogueContext {
+  const header = (word: number) => at(r9, 4 * word * panelColumns(machine))
+  return {
+    machine,
+    free,
+    scale: header(1),
+    bias: header(2),
+    sums: header(3),
+    output: at(r10),
+    residual: at(r14),
+    rowScale: at(rbp),
+    rowOffset: at(rbp, 4),
+    zeroPoint: gemmParameters.at('zeroPoint'),
+    low: gemmParameters.at('low'),
+    high: gemmParameters.at('high'),
+    ceiling,
+    tableAddress: gemmParameters.at('table'),
+    scratch: r15,
+  }
+}

@@ -1,0 +1,133 @@
+import { badInput } from '../../../base/errors.js'
+import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
+
+/** A linear in codes or in float32: what panels are packed from. */
+export interface PanelSource {
+  readonly inputs: number
+  readonly outputs: number
+  /** [inputs, outputs], row major */
+  readonly codes: Int8Array | Float32Array
+  /** [outputs]: where sums begin; has bias and zero point in it where those are known beforehand. Zeros unless given. */
+  readonly start?: Int32Array | Float32Array
+  /** [outputs]: what a sum is multiplied with. Ones unless given. */
+  readonly scale?: Float32Array
+  /** [outputs]: what is added after that. Zeros unless given. */
+  readonly bias?: Float32Array
+}
+
+/** How panels are laid out. */
+export interface PanelLayout {
+  readonly machine: DotMachine
+  /** `packed`: the order in which narrowing to bytes leaves columns in place; `natural` for 32-bit results. */
+  readonly order: 'natural' | 'packed'
+  /**
+   * Where outputs do not fill the last panel, it starts earlier and computes some columns again (`repeat`), or leaves
+   * them as they are by adding zero to them (`skip`, for sums that are added to what is there).
+   */
+  readonly overlap: 'repeat' | 'skip'
+  /** Inputs are filled up with zeros to a multiple of this power of two, where the machine's step is smaller. */
+  readonly inputMultiple?: number
+}
+
+/** Weights in the order in which a kernel reads them. */
+export interface Panels {
+  readonly bytes: Uint8Array
+  /** How many panels, and how many groups of inputs each has. */
+  readonly count: number
+  readonly groups: number
+  /** Bytes from one panel to the next. */
+  readonly stride: number
+  /** First column of the last panel. */
+  readonly lastColumn: number
+}
+
+const codeTypes = { 1: Float32Array, 2: Int16Array, 4: Int8Array }
+
+/** Words of a column in front of a panel's weights: start, scale, bias, sum of codes. */
+export const headerWords = 4
+
+/**
+ * Packs a linear into panels: `[start][scale][bias][sum of codes]`, a word for each column, then `[groups][columns][group]`
+ * codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
+ */
+export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
+  const { inputs, outputs, codes } = linear
+  const { machine, order, overlap } = layout
+  if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} codes`)
+  const columns = panelColumns(machine)
+  const multiple = Math.max(machine.group * machine.depth, layout.inputMultiple ?? 1)
+  const groups = (Math.ceil(inputs / multiple) * multiple) / machine.group
+  const count = Math.ceil(outputs / columns)
+  const lastColumn = Math.max(0, outputs - columns)
+  const stride = 4 * columns * (headerWords + groups)
+  const bytes = new Uint8Array(count * stride)
+  const places = columnOrder(machine, order)
+  const sums = columnSums(linear)
+  for (let panel = 0; panel < count; panel++) {
+    const first = Math.min(panel * columns, lastColumn)
+    const body = bytes.subarray(panel * stride, (panel + 1) * stride)
+    const header = new DataView(body.buffer, body.byteOffset)
+    const words = new codeTypes[machine.group](body.buffer, body.byteOffset)
+    const weights = words.subarray((4 * columns * headerWords) / words.BYTES_PER_ELEMENT)
+    const filled = [...places.keys()].filter((place) => {
+      const n = first + places[place]
+      return n < outputs && (overlap === 'repeat' || n >= panel * columns)
+    })
+    for (const place of filled) {
+      const n = first + places[place]
+      if (machine.group === 1) header.setFloat32(4 * place, linear.start?.[n] ?? 0, true)
+      else header.setInt32(4 * place, linear.start?.[n] ?? 0, true)
+      header.setFloat32(4 * (columns + place), linear.scale?.[n] ?? 1, true)
+      header.setFloat32(4 * (2 * columns + place), linear.bias?.[n] ?? 0, true)
+      header.setFloat32(4 * (3 * columns + place), sums[n], true)
+    }
+    const { group } = machine
+    const to = Int32Array.from(filled, (place) => place * group)
+    const from = Int32Array.from(filled, (place) => first + places[place])
+    for (let k = 0; k < inputs; k++) {
+      const [row, base] = [k * outputs, Math.floor(k / group) * columns * group + (k % group)]
+      for (let i = 0; i < to.length; i++) weights[base + to[i]] = codes[row + from[i]]
+    }
+  }
+  return { bytes, count, groups, stride, lastColumn }
+}
+
+/** For each place in a panel its column. Narrowing works in lanes of 128 bits: lane t of all vectors becomes neighbours. */
+function columnOrder(machine: DotMachine, order: PanelLayout['order']): number[] {
+  const lanes = vectorBytes(machine) / 4
+  return Array.from({ length: panelColumns(machine) }, (_, place) => {
+    const [vector, lane] = [Math.floor(place / lanes), place % lanes]
+    return order === 'natural' ? place : Math.floor(lane / 4) * 4 * machine.across + 4 * vector + (lane % 4)
+  })
+}
+
+function columnSums({ inputs, outputs, codes }: PanelSource): Float64Array {
+  const sums = new Float64Array(outputs)
+  for (let i = 0; i < inputs; i++) for (let n = 0; n < outputs; n++) sums[n] += codes[i * outputs + n]
+  return sums
+}
+
+/**
+ * How many products of a column are sure to fit in 16 bits together: four as `avx2Quads` adds them, two as `avx2Bytes`
+ * does, or one.
+ *
+ * @param largest largest activation, 255 or 127
+ */
+export function productsThatFit({ inputs, outputs, codes }: PanelSource, largest: number): 1 | 2 | 4 {
+  const fits = (offsets: readonly number[], step: number) => {
+    for (let first = 0; first < inputs; first += step) {
+      for (let n = 0; n < outputs; n++) {
+        let [high, low] = [0, 0]
+        for (const offset of offsets) {
+          const code = first + offset < inputs ? codes[(first + offset) * outputs + n] : 0
+          if (code > 0) high += code
+          else low += code
+        }
+        if (high * largest > 32767 || low * largest < -32768) return false
+      }
+    }
+    return true
+  }
+  if (fits([0, 1, 4, 5], 8) && fits([2, 3, 6, 7], 8)) return 4
+  return fits([0, 1], 2) ? 2 : 1
+}

@@ -1,0 +1,151 @@
+import type { Assembler } from './assembler.js'
+import { at, Label, type Memory, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdx, rsi, rsp } from './operands.js'
+
+/**
+ * What every product by panels is called with; 0 where an epilogue needs none. Distances are in bytes; `panelStride` and
+ * `lastColumn` are as packed.
+ */
+export const productNames = [
+  'activations',
+  'activationStride',
+  'rows',
+  'panels',
+  'panelCount',
+  'panelStride',
+  'lastColumn',
+  'output',
+  'outputStride',
+  'residual',
+  'residualStride',
+  'rowParameters',
+] as const
+
+/** A product by panels: its tiles' code and measures. */
+export interface TiledProduct {
+  readonly parameters: { at(name: (typeof productNames)[number]): Memory }
+  /** Columns of a panel, and bytes of an output. */
+  readonly columns: number
+  readonly outputBytes: 1 | 4
+  /** Rows of the highest tile. */
+  readonly rows: number
+  /** Calls the code of the tile whose height is in rbx. */
+  callTile(a: Assembler): void
+  /** What is done with a finished panel's columns: r10 is at the first output, r11 the distance of rows, rdx their number. */
+  afterPanel?(a: Assembler): void
+}
+
+/** Bytes on the stack that the loops need. */
+export const loopLocals = 64
+
+/** Words on the stack: tiles, rows in the shorter ones, how many are longer by one; panels left, column. */
+const local = { tiles: 0, height: 8, longer: 16, panels: 24, column: 32 }
+
+/**
+ * Walks the panels, and for each of them all rows, in as few tiles as there can be, of even heights. A tile finds: rbx
+ * its height, r9 panel, r10 output, r11 its stride, r12 activations, rcx their stride, r14 residual, rbp row parameters. It moves r10,
+ * r12, r14 and rbp on, keeps r9, r11, r13, rcx and rdi, and may use the rest.
+ */
+export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, rows, callTile, afterPanel }: TiledProduct): void {
+  const [nextPanel, nextTile, done] = [new Label(), new Label(), new Label()]
+  a.mov(rax, parameters.at('rows'))
+  a.add(rax, rows - 1)
+  a.xor(rdx, rdx)
+  a.mov(rbx, rows)
+  a.div(rbx)
+  a.mov(at(rsp, local.tiles), rax)
+  a.mov(rbx, rax)
+  a.mov(rax, parameters.at('rows'))
+  a.xor(rdx, rdx)
+  a.test(rbx, rbx)
+  a.je(done)
+  a.div(rbx)
+  a.mov(at(rsp, local.height), rax)
+  a.mov(at(rsp, local.longer), rdx)
+  a.mov(rax, parameters.at('panelCount'))
+  a.test(rax, rax)
+  a.je(done)
+  a.mov(at(rsp, local.panels), rax)
+  a.xor(r15, r15)
+  a.mov(at(rsp, local.column), r15)
+  a.mov(r9, parameters.at('panels'))
+  a.mov(rcx, parameters.at('activationStride'))
+  a.mov(r11, parameters.at('outputStride'))
+
+  a.bind(nextPanel)
+  emitFirstOutput(a, parameters, outputBytes)
+  a.mov(r14, parameters.at('residual'))
+  a.lea(r14, at(r14, 0, r15, 4))
+  a.mov(r12, parameters.at('activations'))
+  a.mov(rbp, parameters.at('rowParameters'))
+  a.xor(r13, r13)
+
+  a.bind(nextTile)
+  a.mov(rbx, at(rsp, local.height))
+  a.xor(rax, rax)
+  a.mov(rdx, 1)
+  a.cmp(r13, at(rsp, local.longer))
+  a.cmovl(rax, rdx)
+  a.add(rbx, rax)
+  callTile(a)
+  a.inc(r13)
+  a.cmp(r13, at(rsp, local.tiles))
+  a.jl(nextTile)
+
+  if (afterPanel) {
+    emitFirstOutput(a, parameters, outputBytes)
+    a.mov(rdx, parameters.at('rows'))
+    afterPanel(a)
+  }
+  a.add(r9, parameters.at('panelStride'))
+  a.mov(rax, at(rsp, local.column))
+  a.add(rax, columns)
+  a.mov(at(rsp, local.column), rax)
+  a.mov(rax, at(rsp, local.panels))
+  a.dec(rax)
+  a.mov(at(rsp, local.panels), rax)
+  a.jne(nextPanel)
+  a.bind(done)
+}
+
+/** Sets r15 to the panel's first column, and r10 to its first output. */
+function emitFirstOutput(a: Assembler, parameters: TiledProduct['parameters'], outputBytes: 1 | 4): void {
+  a.mov(r15, at(rsp, local.column))
+  a.cmp(r15, parameters.at('lastColumn'))
+  a.cmovg(r15, parameters.at('lastColumn'))
+  a.mov(r10, parameters.at('output'))
+  a.lea(r10, at(r10, 0, r15, outputBytes))
+}
+
+/** Calls the tile whose height is in rbx, out of those of 1, 2, ... rows. */
+export function emitDispatch(a: Assembler, tiles: readonly Label[]): void {
+  const called = new Label()
+  for (const [i, tile] of [...tiles.entries()].reverse()) {
+    const other = new Label()
+    a.cmp(rbx, i + 1)
+    a.jne(other)
+    a.call(tile)
+    a.jmp(called)
+    a.bind(other)
+  }
+  a.bind(called)
+}
+
+/** Sets rsi and rdx to rows 0 and 3 of a tile's activations. */
+export function emitRowPointers(a: Assembler, height: number): void {
+  a.mov(rsi, r12)
+  if (height <= 3) return
+  a.lea(rdx, at(r12, 0, rcx, 2))
+  a.add(rdx, rcx)
+}
+
+/** Moves what `emitRowPointers` set. */
+export function emitRowAdvance(a: Assembler, height: number, bytes: number): void {
+  a.add(rsi, bytes)
+  if (height > 3) a.add(rdx, bytes)
+}
+
+/** The activations of a row of the tile, after `emitRowPointers`. */
+export function rowOf(row: number): Memory {
+  const base = row < 3 ? rsi : rdx
+  return row % 3 === 0 ? at(base) : at(base, 0, rcx, (row % 3) as 1 | 2)
+}

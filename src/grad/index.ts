@@ -1,0 +1,1 @@
+export { type GradientOptions, gradient } from './gradient.js'

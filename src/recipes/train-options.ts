@@ -1,0 +1,59 @@
+import { blockOutputs } from '../anatomy/stream.js'
+import { badInput, didYouMean } from '../base/errors.js'
+import { type ScheduleName, schedule, type TrainOptions } from '../train/index.js'
+import { optimizerFrom, optimizerNames, optimizerOptions } from '../train/optimizers/index.js'
+import type { TrainingRecipe } from './training.js'
+
+/** What a recipe says about the course of a training. */
+export interface Course {
+  readonly options: TrainOptions
+  /** Updates that see every sample once. */
+  readonly stepsPerEpoch: number
+}
+
+/**
+ * What a recipe means for data of some size.
+ *
+ * @param samples how many there are
+ * @throws TinsmithError `bad-input` for options that the optimizer does not have
+ */
+export function courseOf(recipe: TrainingRecipe, samples: number, seed: number): Course {
+  const { learningRate, accumulate, weightDecay, groups, clipNorm, dropout, average, recompute } = recipe
+  const batchSize = Math.max(1, Math.min(recipe.batchSize, samples))
+  const stepsPerEpoch = Math.max(1, Math.floor(samples / (batchSize * accumulate)))
+  const { name, ...further } = recipe.schedule
+  return {
+    stepsPerEpoch,
+    options: {
+      steps: recipe.steps ?? Math.ceil((recipe.epochs ?? 1) * stepsPerEpoch),
+      batchSize,
+      accumulate,
+      learningRate,
+      schedule: schedule(name as ScheduleName, further),
+      optimizer: checkedOptimizer(recipe),
+      weightDecay,
+      groups,
+      clipNorm,
+      dropout,
+      average,
+      seed,
+      checkpoints: recompute ? (graph) => [...blockOutputs(graph).values()].slice(0, -1) : undefined,
+    },
+  }
+}
+
+/**
+ * The optimizer that a recipe names.
+ *
+ * @throws TinsmithError `bad-input` for an unknown one or wrong options
+ */
+export function checkedOptimizer({ optimizer, name }: Pick<TrainingRecipe, 'optimizer' | 'name'>) {
+  const parsed = optimizerOptions.safeParse({ ...optimizer.options, name: optimizer.name })
+  if (parsed.success) return optimizerFrom(parsed.data)
+  const known: readonly string[] = optimizerNames
+  const { name: wanted, line } = optimizer
+  if (!known.includes(wanted))
+    throw badInput(`line ${line}: there is no optimizer "${wanted}"`, { where: name, hint: didYouMean(wanted, known) })
+  const [issue] = parsed.error.issues
+  throw badInput(`line ${line}: ${['optimizer', wanted, ...issue.path].join('.')}: ${issue.message}`, { where: name })
+}

@@ -1,0 +1,220 @@
+import fc from 'fast-check'
+import { Random } from '../../../../src/base/random.js'
+import { type DotMachine, panelColumns } from '../../../../src/engine/compiled/x64/dot-machine.js'
+import { type Epilogue, outputBytes, panelOrder } from '../../../../src/engine/compiled/x64/epilogue.js'
+import { gemmParameters } from '../../../../src/engine/compiled/x64/gemm.js'
+import { type PanelSource, packPanels } from '../../../../src/engine/compiled/x64/panels.js'
+import { roundHalfEven } from '../../../../src/numbers/rounding.js'
+import { type Arena, numbersIn } from './arena.js'
+
+/** Epilogues whose results are whole numbers, and those whose results are not. */
+export const wholeEpilogues: readonly Epilogue[] = [{ kind: 's32' }, { kind: 'u8' }, { kind: 'u8', table: true }]
+export const floatEpilogues: readonly Epilogue[] = [
+  { kind: 'f32' },
+  { kind: 'f32', relu: true },
+  { kind: 'f32', residual: true },
+  { kind: 'f32', rows: true, bias: true },
+  { kind: 'f32', rows: true, bias: true, residual: true, relu: true },
+]
+
+const activationTypes = { 1: Float32Array, 2: Uint16Array, 4: Uint8Array }
+
+/** All that a product and its epilogues need. */
+export interface GemmCase {
+  readonly linear: Required<PanelSource>
+  readonly rows: number
+  /** [rows, inputs] */
+  readonly activations: Uint8Array | Float32Array
+  /** Elements between rows beyond what they need. */
+  readonly gap: number
+  readonly zeroPoint: number
+  readonly low: number
+  readonly high: number
+  readonly table: Uint8Array
+  /** [rows, outputs] */
+  readonly residual: Float32Array
+  /** [rows][scale, offset] */
+  readonly rowParameters: Float32Array
+}
+
+/** The product in float64: exact for codes. */
+function sumsOf({ linear: { inputs, outputs, codes, start }, rows, activations }: GemmCase): Float64Array {
+  const sums = new Float64Array(rows * outputs)
+  for (let m = 0; m < rows; m++) {
+    for (let n = 0; n < outputs; n++) {
+      let sum = start[n]
+      for (let k = 0; k < inputs; k++) sum += activations[m * inputs + k] * codes[k * outputs + n]
+      sums[m * outputs + n] = sum
+    }
+  }
+  return sums
+}
+
+/** What the epilogue makes of the sums, by its definition. */
+export function expectedGemm(one: GemmCase, epilogue: Epilogue): number[] {
+  const { outputs, scale, bias, inputs, codes } = one.linear
+  return Array.from(sumsOf(one), (sum, i) => {
+    const [m, n] = [Math.floor(i / outputs), i % outputs]
+    if (epilogue.kind === 's32') return sum
+    if (epilogue.kind === 'u8') {
+      const code = roundHalfEven(Math.fround(Math.fround(sum) * scale[n])) + one.zeroPoint
+      const clamped = Math.min(Math.max(code, one.low), one.high)
+      return epilogue.table ? one.table[clamped] : clamped
+    }
+    let ofColumn = 0
+    for (let k = 0; k < inputs; k++) ofColumn += codes[k * outputs + n]
+    const [rowScale, offset] = epilogue.rows ? one.rowParameters.subarray(2 * m) : [1, 0]
+    const value =
+      (sum + offset * ofColumn) * scale[n] * rowScale + (epilogue.bias ? bias[n] : 0) + (epilogue.residual ? one.residual[i] : 0)
+    return epilogue.relu ? Math.max(value, 0) : value
+  })
+}
+
+/** A call that is ready to be made. */
+export interface GemmCall {
+  readonly parameters: BigInt64Array
+  /** What the kernel wrote; checks that nothing between the rows was touched. */
+  readonly read: () => number[]
+}
+
+/** Places the arrays of a product, and says how to call the kernel and what to read afterwards. */
+export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epilogue: Epilogue, options: PlaceOptions = {}): GemmCall {
+  const { linear, rows, gap } = one
+  const { inPlace = false, inputMultiple } = options
+  const columns = panelColumns(machine)
+  const panels = packPanels(linear, { machine, order: panelOrder(epilogue), overlap: inPlace ? 'skip' : 'repeat', inputMultiple })
+  const element = outputBytes(epilogue)
+  const stride = panels.groups * machine.group + gap
+  const activationStride = (stride * 4) / machine.group
+  const length = Math.max(linear.outputs, columns) + gap
+  const [activations, weights, output, added, rowParameters, table] = [
+    rows * activationStride,
+    panels.bytes.length,
+    rows * length * element,
+    rows * length * 4,
+    rows * 8,
+    256,
+  ].map((bytes) => arena.place(Math.max(64, bytes)))
+  const numbers = numbersIn(activations, activationTypes[machine.group] as typeof Float32Array, rows * stride)
+  // What stands behind the inputs of a row meets weights of zero.
+  numbers.fill(255)
+  for (let m = 0; m < rows; m++) numbers.set(one.activations.subarray(m * linear.inputs, (m + 1) * linear.inputs), m * stride)
+  weights.bytes.set(panels.bytes)
+  output.bytes.fill(untouched)
+  numbersIn(rowParameters, Float32Array, 2 * rows).set(one.rowParameters)
+  table.bytes.set(one.table)
+  const residual = inPlace ? output : added
+  if (epilogue.kind === 'f32') {
+    const floats = numbersIn(residual, Float32Array, rows * length)
+    for (let m = 0; m < rows; m++) floats.set(one.residual.subarray(m * linear.outputs, (m + 1) * linear.outputs), m * length)
+  }
+  const parameters = gemmParameters.block({
+    activations: activations.address,
+    activationStride,
+    rows,
+    panels: weights.address,
+    panelCount: panels.count,
+    panelStride: panels.stride,
+    groups: panels.groups,
+    lastColumn: panels.lastColumn,
+    output: output.address,
+    outputStride: length * element,
+    residual: residual.address,
+    residualStride: length * 4,
+    rowParameters: rowParameters.address,
+    table: table.address,
+    zeroPoint: one.zeroPoint,
+    low: one.low,
+    high: one.high,
+  })
+  const read = () => {
+    const typed = numbersIn(output, outputTypes[epilogue.kind] as typeof Float32Array, rows * length)
+    const result: number[] = []
+    for (let m = 0; m < rows; m++) {
+      result.push(...typed.subarray(m * length, m * length + linear.outputs))
+      const between = output.bytes.subarray((m * length + Math.max(linear.outputs, columns)) * element, (m + 1) * length * element)
+      if (!between.every((byte) => byte === untouched)) throw new Error(`Bytes behind row ${m} were written`)
+    }
+    return result
+  }
+  return { parameters, read }
+}
+
+export interface PlaceOptions {
+  /** The residual is the output. */
+  readonly inPlace?: boolean
+  readonly inputMultiple?: number
+}
+
+const outputTypes = { u8: Uint8Array, s32: Int32Array, f32: Float32Array }
+const untouched = 0xa5
+
+/** Shapes with tails of every kind. */
+export const gemmShapes = fc.record({
+  seed: fc.nat(),
+  rows: fc.oneof(fc.integer({ min: 0, max: 14 }), fc.integer({ min: 15, max: 40 })),
+  inputs: fc.integer({ min: 1, max: 70 }),
+  outputs: fc.oneof(fc.integer({ min: 1, max: 70 }), fc.constantFrom(16, 32, 64, 128)),
+  gap: fc.integer({ min: 0, max: 9 }),
+})
+export type GemmShape = typeof gemmShapes extends fc.Arbitrary<infer T> ? T : never
+
+/** Numbers of every kind, which lean to the ends of their ranges. */
+export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, largest: number, largestCode = 128): GemmCase {
+  const random = new Random(seed)
+  const integer = (low: number, high: number) => {
+    const draw = random.integer(8)
+    return draw === 0 ? low : draw === 1 ? high : low + random.integer(high - low + 1)
+  }
+  const floats = (count: number, of: () => number) => Float32Array.from({ length: count }, of)
+  const [low, high] = [integer(0, 255), integer(0, 255)].sort((a, b) => a - b)
+  return {
+    rows,
+    gap,
+    low,
+    high,
+    linear: {
+      inputs,
+      outputs,
+      codes: Int8Array.from({ length: inputs * outputs }, () => integer(-largestCode, Math.min(127, largestCode))),
+      start: Int32Array.from({ length: outputs }, () => (random.integer(2) ? integer(-(2 ** 24), 2 ** 24) : 0)),
+      scale: floats(outputs, () => [1, 0.5, 1000, 1e-3, 1e-5][random.integer(5)] * (random.integer(2) ? 1 : random.uniform())),
+      bias: floats(outputs, () => random.normal()),
+    },
+    activations: Uint8Array.from({ length: rows * inputs }, () => integer(0, largest)),
+    zeroPoint: integer(0, 255),
+    table: Uint8Array.from({ length: 256 }, () => integer(0, 255)),
+    residual: floats(rows * outputs, () => random.normal()),
+    rowParameters: floats(2 * rows, () => random.normal()),
+  }
+}
+
+/** The same in float32: sums begin with the bias, and scales are ones. */
+export function floatGemmCaseOf(shape: GemmShape): GemmCase {
+  const one = gemmCaseOf(shape, 127)
+  const random = new Random(shape.seed, 'floats')
+  const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal())
+  const { inputs, outputs } = shape
+  const linear = { ...one.linear, codes: normals(inputs * outputs), start: normals(outputs), scale: new Float32Array(outputs).fill(1) }
+  return { ...one, linear, activations: normals(shape.rows * inputs) }
+}
+
+/** Sum of the magnitudes of all terms, which rounding errors are relative to. */
+export function magnitudes(one: GemmCase): number[] {
+  const { inputs, outputs, codes, start, scale, bias } = one.linear
+  return Array.from({ length: one.rows * outputs }, (_, i) => {
+    const [m, n] = [Math.floor(i / outputs), i % outputs]
+    const [rowScale, offset] = one.rowParameters.subarray(2 * m)
+    let [sum, ofColumn] = [Math.abs(start[n]), 0]
+    for (let k = 0; k < inputs; k++) {
+      sum += Math.abs(one.activations[m * inputs + k] * codes[k * outputs + n])
+      ofColumn += Math.abs(codes[k * outputs + n])
+    }
+    return (
+      (sum + Math.abs(offset) * ofColumn) * scale[n] * Math.max(1, Math.abs(rowScale)) +
+      Math.abs(bias[n]) +
+      Math.abs(one.residual[i]) +
+      1e-30
+    )
+  })
+}
