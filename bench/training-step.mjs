@@ -7,7 +7,7 @@ const given = options({ rounds: 8 })
 const peer = torch() ?? stop('There is nothing to compare with.')
 const jobs = [
   { name: 'MiniLM 32 x 64', model: modelPath('all-MiniLM-L6-v2'), batch: 32, tokens: 64, recompute: true },
-  { name: 'embedded encoder 8 x 24', model: path.join(root, 'assets/gloss-encoder'), batch: 8, tokens: 24, recompute: false },
+  { name: 'embedded encoder 8 x 24', model: path.join(root, 'assets/wordnet-classifier'), batch: 8, tokens: 24, recompute: false },
 ]
 
 const rows = []

@@ -11,7 +11,7 @@ export function addDemo(program: Command, act: Act): void {
       act(async (context) => {
         const { demo } = await import('../commands/demo.js')
         const result = await demo(context)
-        return { document: result, text: () => describe(result) }
+        return { document: result, text: () => describeDemo(result) }
       }),
     )
 }
@@ -38,7 +38,8 @@ const explanations: Readonly<
   },
 }
 
-function describe({ models, seconds }: DemoResult): string {
+/** The result in words for a newcomer. */
+export function describeDemo({ models, seconds }: DemoResult): string {
   return [
     'Tinsmith comes with small models that it trained itself. Here it stores two of them in fewer bits and measures what that costs.',
     ...models.map(describeModel),

@@ -1,3 +1,5 @@
+import { distil } from './distil/distil.js'
+import { minilm } from './distil/minilm.js'
 import type { Pass } from './pass.js'
 import { dynamicInt8 } from './quantize/dynamic-int8.js'
 import { staticInt8 } from './quantize/static-int8.js'
@@ -10,6 +12,7 @@ import { fuseQkv } from './rewrite/fuse-qkv.js'
 import { gammaMigration } from './rewrite/gamma-migration.js'
 import { removeUnused } from './rewrite/remove-unused.js'
 import { tanhGelu } from './rewrite/tanh-gelu.js'
+import { lora } from './training/lora.js'
 import { qat } from './training/qat.js'
 import { reconstruct } from './training/reconstruct.js'
 
@@ -17,6 +20,8 @@ export { definePass, type Pass, type PassContext, type PassResult, type Refusal 
 
 /** All passes, in the order in which a recipe would usually name them. */
 export const passes: readonly Pass[] = [
+  distil,
+  minilm,
   removeUnused,
   foldConstants,
   fuseQkv,
@@ -28,6 +33,7 @@ export const passes: readonly Pass[] = [
   dynamicInt8,
   staticInt8,
   weightOnly,
+  lora,
   reconstruct,
   qat,
 ] as readonly Pass[]

@@ -14,7 +14,7 @@ export function modelCard(model: Model, dtype: DTypeWord, provenance: Provenance
     '- onnx',
     '- tinsmith',
   ]
-  const made = recipe ? `compressed with the recipe **${recipe.name}**${recipe.summary ? ` (${recipe.summary})` : ''}` : 'converted to ONNX'
+  const made = recipe ? `made with the recipe **${recipe.name}**${recipe.summary ? ` (${recipe.summary})` : ''}` : 'converted to ONNX'
   return [
     '---',
     ...head,

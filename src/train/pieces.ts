@@ -25,7 +25,32 @@ export function scalarFeed(value: number): NDArray {
 }
 
 /** Sums of squares and sums of flat memories. */
-export class FlatArithmetic {
+export interface FlatArithmetic {
+  /** The Euclidean norm, summed in float64 over elements or pieces. */
+  norm(memory: Float32Array): Promise<number>
+  /** `target += source`, in place. */
+  add(target: Float32Array, source: Float32Array): Promise<void>
+  dispose(): Promise<void>
+}
+
+/** By graphs, or in plain loops where a run would cost copies into the engine's memory. */
+export async function flatArithmetic(): Promise<FlatArithmetic> {
+  return runtime.target === 'ort-wasm' ? plainArithmetic : GraphArithmetic.create()
+}
+
+const plainArithmetic: FlatArithmetic = {
+  async norm(memory) {
+    let total = 0
+    for (let i = 0; i < memory.length; i++) total += memory[i] * memory[i]
+    return Math.sqrt(total)
+  },
+  async add(target, source) {
+    for (let i = 0; i < target.length; i++) target[i] += source[i]
+  },
+  async dispose() {},
+}
+
+class GraphArithmetic implements FlatArithmetic {
   readonly #squares: Session
   readonly #sums: Session
 
@@ -34,14 +59,13 @@ export class FlatArithmetic {
     this.#sums = sums
   }
 
-  static async create(): Promise<FlatArithmetic> {
+  static async create(): Promise<GraphArithmetic> {
     const [squares, sums] = [new Net(new Graph('squares')), new Net(new Graph('sums'))]
     squares.output('total', squares.op('ReduceSumSquare', [squares.input('x', 'float32', ['n'])], { keepdims: int(0) }))
     sums.output('total', sums.op('Add', [sums.input('x', 'float32', ['n']), sums.input('y', 'float32', ['n'])]))
-    return new FlatArithmetic(await openGraph(squares.graph), await openGraph(sums.graph))
+    return new GraphArithmetic(await openGraph(squares.graph), await openGraph(sums.graph))
   }
 
-  /** The Euclidean norm, summed in float64 over pieces. */
   async norm(memory: Float32Array): Promise<number> {
     let total = 0
     for (let start = 0; start < memory.length; start += pieceSize) {
@@ -52,7 +76,6 @@ export class FlatArithmetic {
     return Math.sqrt(total)
   }
 
-  /** `target += source`, in place. */
   async add(target: Float32Array, source: Float32Array): Promise<void> {
     for (let start = 0; start < target.length; start += pieceSize) {
       const end = Math.min(start + pieceSize, target.length)

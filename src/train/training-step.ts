@@ -9,7 +9,7 @@ import { Dropout } from './dropout.js'
 import type { ResolvedGroup } from './groups.js'
 import type { Optimizer } from './optimizers/optimizer.js'
 import { linearWeights, type Parameter, ParameterStore } from './parameters.js'
-import { FlatArithmetic } from './pieces.js'
+import { type FlatArithmetic, flatArithmetic } from './pieces.js'
 import { gradientPrefix, trainingGraph } from './training-graph.js'
 import { type Span, Updater } from './updater.js'
 
@@ -89,7 +89,7 @@ export class TrainingStep {
       spans: spansOf(options.groups, store),
       session: await openGraph(graph, { threads: options.threads, settings: runtimeSettings }),
       updater: await Updater.create(options.optimizer, store, linearWeights(model)),
-      arithmetic: await FlatArithmetic.create(),
+      arithmetic: await flatArithmetic(),
       clipNorm: options.clipNorm ?? Number.POSITIVE_INFINITY,
     })
   }

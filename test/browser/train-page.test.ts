@@ -97,8 +97,9 @@ describe.skipIf(!executablePath)('the page that trains a classifier', () => {
     })
   })
 
-  test('stops when it is told to', async () => {
-    await fill({ epochs: '5000' })
+  test('takes a folder that was picked, and stops when it is told to', async () => {
+    await fill({ address: '', epochs: '5000' })
+    await page.setInputFiles('#files', path.join(folder, 'tiny'))
     await page.click('#start')
     await page.waitForFunction(() => /^[3-9] of/.test(document.querySelector('#step')?.textContent ?? ''))
     await page.click('#stop')

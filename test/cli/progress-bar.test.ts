@@ -26,6 +26,18 @@ describe('the progress bar', () => {
     expect(text().endsWith('\r\x1b[K')).toBe(true)
   })
 
+  it('shortens the bar for what a stage has to say', () => {
+    const { bar, text } = barOn(true)
+    const stage = bar.stage('train', 100)
+    stage.note?.('loss ▇▆▅▄▃▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁ 0.0123')
+    stage.advance(1)
+    const drawn = text().split('\r\x1b[K').at(-1)!
+    bar.warn('look')
+    const after = text().split('\n').at(-1)!
+    for (const line of [drawn, after]) expect(line.length).toBeLessThan(60)
+    expect(after).toMatch(/^train [█░]{8,} 1 %.* 0\.0123$/)
+  })
+
   it('keeps warnings above the line', () => {
     const { bar, text } = barOn(true)
     const stage = bar.stage('work')
