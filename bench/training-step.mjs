@@ -1,5 +1,6 @@
 // npm run bench:training-step [-- --rounds 10] [--json]: one step of training (forward, backward, AdamW; float32, two threads), ours against
-// PyTorch's, in turn: milliseconds, and the peak memory of both processes.
+// PyTorch's, in turn: milliseconds, the peak memory of both processes, and what a step takes beyond weights, gradients and moments, also with
+// activations computed again.
 import path from 'node:path'
 import { Contestant, machine, median, modelPath, options, print, root, stop, torch } from './support.mjs'
 
@@ -20,6 +21,8 @@ for (const { name, model, batch, tokens, recompute } of jobs) {
       : {}),
     torch: new Contestant(peer.file, [path.join(root, 'bench/python/training_step.py'), ...words]),
   }
+  const before = {}
+  for (const [key, contestant] of Object.entries(contestants)) before[key] = await contestant.ask('memory')
   const times = Object.fromEntries(Object.keys(contestants).map((key) => [key, []]))
   for (let round = 0; round < given.rounds + 2; round++)
     for (const [key, contestant] of Object.entries(contestants)) {
@@ -29,14 +32,16 @@ for (const { name, model, batch, tokens, recompute } of jobs) {
   const memory = {}
   for (const [key, contestant] of Object.entries(contestants)) memory[key] = await contestant.ask('memory')
   for (const contestant of Object.values(contestants)) contestant.end()
-  const state = memory.tinsmith.parameters * 4 * 4
+  // Gradients and two moments are touched by the first step; weights lie in memory before it.
+  const state = memory.tinsmith.parameters * 4 * 3
+  const own = (key) => memory[key] && memory[key].peak - before[key].peak - state
   rows.push({
     name,
     milliseconds: Object.fromEntries(Object.entries(times).map(([key, values]) => [key, median(values)])),
     ratio: median(times.torch) / median(times.tinsmith),
     peak: Object.fromEntries(Object.entries(memory).map(([key, { peak }]) => [key, peak])),
-    /** Weights, gradients and two moments. */
-    state,
+    own: Object.fromEntries(Object.keys(memory).map((key) => [key, own(key)])),
+    'recompute share': memory.recompute ? own('recompute') / own('tinsmith') : null,
   })
 }
 
@@ -44,7 +49,7 @@ const megabytes = (bytes) => (bytes === undefined ? '-' : Math.round(bytes / 1e6
 print(given, { ratios: Object.fromEntries(rows.map(({ name, ratio }) => [name, ratio])), rows, machine: machine(peer.versions) }, [
   [
     'one training step, medians',
-    rows.map(({ name, milliseconds, ratio, peak, state }) => ({
+    rows.map(({ name, milliseconds, ratio, peak, own, 'recompute share': share }) => ({
       model: name,
       'tinsmith ms': milliseconds.tinsmith.toFixed(1),
       'torch ms': milliseconds.torch.toFixed(1),
@@ -53,7 +58,9 @@ print(given, { ratios: Object.fromEntries(rows.map(({ name, ratio }) => [name, r
       'tinsmith MB': megabytes(peak.tinsmith),
       'torch MB': megabytes(peak.torch),
       'recompute MB': megabytes(peak.recompute),
-      'state MB': megabytes(state),
+      'own MB': megabytes(own.tinsmith),
+      'recompute own MB': megabytes(own.recompute),
+      share: share?.toFixed(2) ?? '-',
     })),
   ],
 ])

@@ -2,7 +2,7 @@
 // ours.mjs MODEL BATCH TOKENS [recompute]
 import fs from 'node:fs'
 import readline from 'node:readline'
-import { blockOutputs } from '../../dist/anatomy/stream.js'
+import { residualStream } from '../../dist/anatomy/stream.js'
 import { Random } from '../../dist/base/random.js'
 import { mean } from '../../dist/nn/losses.js'
 import { Net } from '../../dist/nn/net.js'
@@ -35,7 +35,7 @@ const step = await TrainingStep.create(graph, {
   optimizer: adamW(),
   loss,
   threads: 2,
-  checkpoints: recompute ? (copy) => [...blockOutputs(copy).values()].slice(0, -1) : undefined,
+  checkpoints: recompute ? (copy) => residualStream(copy).slice(0, -1) : undefined,
 })
 const shape = [batch, tokens]
 const filled = (value) => ndarray('int64', shape, Array.from({ length: batch * tokens }, value))

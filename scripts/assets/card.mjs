@@ -32,7 +32,7 @@ const cards = {
     title: 'WordNet language model',
     licenceId: 'other',
     what: ['A Llama that writes glosses of WordNet, one a line. It knows how definitions sound and nothing else.'],
-    how: ['Next tokens of the glosses of train in random order, one a line. Byte-level BPE vocabulary of its own.'],
+    how: ['Next tokens of the glosses of train in the order of the dictionary, one a line. Byte-level BPE vocabulary of its own.'],
     columns: ['perplexity a token', 'perplexity a word', 'bits a byte'],
     rows: ({ dev, test, baselines: { fiveGrams } }) => [
       ['this model, dev', number(dev.perplexity), number(dev.wordPerplexity), number(dev.bitsPerByte)],

@@ -10,8 +10,8 @@ import { greyPng } from './png.mjs'
 import { addDocuments, chosen, majorityShare, writeModel } from './run.mjs'
 
 const seed = 1
-const batchSize = 64
-const epochs = 20
+const batchSize = 32
+const epochs = 24
 const sampleCount = 200
 
 const config = {
@@ -27,7 +27,7 @@ const config = {
   hidden_act: 'gelu',
   qkv_bias: true,
   layer_norm_eps: 1e-12,
-  initializer_range: 0.02,
+  initializer_range: 0.1,
   id2label: Object.fromEntries(Array.from({ length: 10 }, (_, digit) => [String(digit), String(digit)])),
   label2id: Object.fromEntries(Array.from({ length: 10 }, (_, digit) => [String(digit), digit])),
 }
@@ -59,7 +59,7 @@ export async function digits(run, folder) {
     steps: Math.floor(splits.train.length / batchSize) * epochs,
     batchSize,
     seed,
-    learningRate: 2e-3,
+    learningRate: 1.5e-3,
     schedule: schedule('cosine', { warmup: 0.05 }),
     weightDecay: 0.05,
     average: 0.998,

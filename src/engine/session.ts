@@ -67,6 +67,11 @@ export interface LoadOptions {
   /** The runtime's own rewriting at load. Default `all`. */
   optimization?: 'none' | 'basic' | 'extended' | 'all'
   profile?: boolean
+  /**
+   * Whether the runtime may plan memory by the shapes of earlier runs. Default true; false takes much less where runs are large or differ in
+   * shape, as in training.
+   */
+  memoryPlan?: boolean
   /** Runtime specific settings, handed on as they are. */
   settings?: Readonly<Record<string, string>>
 }

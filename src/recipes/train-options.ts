@@ -1,4 +1,4 @@
-import { blockOutputs } from '../anatomy/stream.js'
+import { residualStream } from '../anatomy/stream.js'
 import { badInput, didYouMean } from '../base/errors.js'
 import { type ScheduleName, schedule, type TrainOptions } from '../train/index.js'
 import { optimizerFrom, optimizerNames, optimizerOptions } from '../train/optimizers/index.js'
@@ -37,7 +37,7 @@ export function courseOf(recipe: TrainingRecipe, samples: number, seed: number):
       dropout,
       average,
       seed,
-      checkpoints: recompute ? (graph) => [...blockOutputs(graph).values()].slice(0, -1) : undefined,
+      checkpoints: recompute ? (graph) => residualStream(graph).slice(0, -1) : undefined,
     },
   }
 }

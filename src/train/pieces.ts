@@ -8,7 +8,7 @@ import { Net } from '../nn/net.js'
 import { type NDArray, ndarray } from '../numbers/dtype.js'
 
 /** Elements of a piece; larger where each one costs messages between threads. */
-export const pieceSize = runtime.target === 'ort-wasm' ? 1 << 20 : 1 << 16
+export const pieceSize = runtime.target === 'ort-wasm' ? 1 << 21 : 1 << 16
 
 /** Zeros in memory that graphs read and write over. */
 export function flatMemory(size: number): Float32Array {

@@ -33,8 +33,18 @@ export function trainingGraph(model: Graph, options: TrainingGraphOptions): Grap
   const gradients = gradient(graph, { loss: graph.outputs[0], wrt, stop, checkpoints: kept })
   gradients.forEach((value, i) => void output(graph, value, gradientPrefix + options.parameters[i]))
   graph.prune()
+  putResultsLast(graph)
   verify(graph)
   return graph
+}
+
+/**
+ * ONNX Runtime runs a graph depth first from its last nodes that nobody reads. With gradients in the order in which they are computed, the
+ * first layer's would come first, and everything that the others need would be kept meanwhile: so they stand at the end, in reverse.
+ */
+function putResultsLast(graph: Graph): void {
+  const results = [...graph.nodesBackwards()].filter((node) => node.outputs.every((output) => !output.uses.size))
+  for (const node of results) if (graph.last !== node) graph.move(node, { after: graph.last! })
 }
 
 function turnIntoInput(graph: Graph, name: string): Value {
