@@ -77,7 +77,7 @@ export async function fineTune({ source, examples, changes, seed }: Job, { signa
     teacher: null,
     maxLength: recipe.maxLength,
   })
-  const { options } = courseOf(recipe, learned.length, seed)
+  const { options } = courseOf({ ...recipe, batchSize: Math.min(recipe.batchSize, learned.length) }, learned.length, seed)
   const before = await fileBytes(model, { dtype: 'fp32', version: project.version })
   onStart?.(options.steps, imported.warnings)
   const { steps } = await train(model.graph, objective, learned, options, { signal, onStep })

@@ -1,6 +1,6 @@
 import { residualStream } from '../anatomy/stream.js'
 import { badInput, didYouMean } from '../base/errors.js'
-import { type ScheduleName, schedule, type TrainOptions } from '../train/index.js'
+import { BatchOrder, type ScheduleName, schedule, type TrainOptions } from '../train/index.js'
 import { optimizerFrom, optimizerNames, optimizerOptions } from '../train/optimizers/index.js'
 import type { TrainingRecipe } from './training.js'
 
@@ -15,12 +15,11 @@ export interface Course {
  * What a recipe means for data of some size.
  *
  * @param samples how many there are
- * @throws TinsmithError `bad-input` for options that the optimizer does not have
+ * @throws TinsmithError `bad-input` for options that the optimizer does not have, or a batch larger than the data
  */
 export function courseOf(recipe: TrainingRecipe, samples: number, seed: number): Course {
-  const { learningRate, accumulate, weightDecay, groups, clipNorm, dropout, average, recompute } = recipe
-  const batchSize = Math.max(1, Math.min(recipe.batchSize, samples))
-  const stepsPerEpoch = Math.max(1, Math.floor(samples / (batchSize * accumulate)))
+  const { batchSize, learningRate, accumulate, weightDecay, groups, clipNorm, dropout, average, recompute } = recipe
+  const stepsPerEpoch = Math.max(1, Math.floor(new BatchOrder(samples, batchSize, seed).stepsPerEpoch / accumulate))
   const { name, ...further } = recipe.schedule
   return {
     stepsPerEpoch,

@@ -30,7 +30,7 @@ export interface Objective<Sample> {
   /** Values of the graph that count as constants. */
   stop?(net: Net): readonly Value[]
   /**
-   * The feeds of a batch: the model's inputs and the labels.
+   * The feeds of a batch: the model's inputs and the labels. Outputs of a session among them are disposed after the step.
    *
    * @param random a stream of this batch's own
    * @throws TinsmithError `bad-input` for labels that the model does not have (named)

@@ -3,6 +3,7 @@ import { badInput, TinsmithError, throwIfAborted } from '../base/errors.js'
 import { type Progress, SilentProgress } from '../base/progress.js'
 import { Random } from '../base/random.js'
 import { sparkline } from '../base/sparkline.js'
+import type { Feeds, Output } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
 import { Net } from '../nn/net.js'
@@ -244,7 +245,7 @@ class Run<Sample> {
     const random = this.#random.stream(`step ${this.#done}`)
     const passes = Array.from({ length: accumulate }, (_, i) => this.#order.at(this.#done * accumulate + i))
     const rate = learningRate * schedule(this.#done, steps)
-    const feeds = []
+    const feeds: Feeds[] = []
     for (const [i, rows] of passes.entries())
       feeds.push(
         await this.#objective.batch(
@@ -255,6 +256,7 @@ class Run<Sample> {
     const { loss, gradientNorm } = await this.#step
       .run(feeds, this.#done + 1, rate, random, this.#hooks.signal)
       .catch((error) => this.#failed(error, passes))
+      .finally(() => release(feeds))
     await this.#average?.update(this.#step.store.values)
     this.#done++
     const [seconds, copiedBytes] = [(performance.now() - start) / 1000, runtime.copiedBytes - copied]
@@ -336,6 +338,11 @@ class Run<Sample> {
 function describedGroup({ parameters, rate, weightDecay }: ResolvedGroup): TrainedGroup {
   const count = parameters.reduce((sum, { shape }) => sum + sizeOf(shape as readonly number[]), 0)
   return { examples: parameters.slice(0, 3).map(({ name }) => name), tensors: parameters.length, parameters: count, rate, weightDecay }
+}
+
+/** Frees what lies in the engine's memory (a teacher's outputs) now instead of some time later. */
+function release(batches: readonly Feeds[]): void {
+  for (const array of batches.flatMap((feeds) => Object.values(feeds))) if ('dispose' in array) (array as Output).dispose()
 }
 
 /** The weights that the loss depends on: the model's, then the objective's own. */
