@@ -44,7 +44,7 @@ const cards = {
         number(fiveGrams.bitsPerByte),
       ],
     ],
-    use: ['tinsmith run assets/wordnet-language-model "a person who"'],
+    use: ['tinsmith run assets/wordnet-language-model "a small bird"'],
   },
   'mnist-vit': {
     title: 'MNIST vision transformer',

@@ -36,7 +36,7 @@ const embedded: readonly EmbeddedModel[] = [
     task: 'language-model',
     metric: 'perplexity',
     samples: 'samples.txt',
-    input: 'a person who',
+    input: 'a small bird',
     answer: async (pipeline, input) => `${input}${await pipeline.generate(input, { maxNewTokens: 24 })}`,
   },
 ]
