@@ -36,7 +36,13 @@ export {
   Feeds,
   Folder,
   GenerateOptions,
+  GradientOptions,
   Graph,
+  Image,
+  ImageFile,
+  ImageProcessor,
+  ImageSample,
+  ImageSource,
   Imported,
   InspectOptions,
   InspectResult,
@@ -77,6 +83,7 @@ export {
   RunOptions,
   RunOptions as SessionRunOptions,
   RunResult,
+  Sample,
   Session,
   SilentProgress,
   Stage,
@@ -86,8 +93,11 @@ export {
   Tensor,
   TextOrPair,
   TextResult,
+  TextSample,
   TinsmithError,
   Tokenizer,
+  TrainCommandOptions,
+  TrainResult,
   TransformersJsOptions,
   Value,
   WritableFolder,
@@ -102,6 +112,7 @@ export {
   definePass,
   demo,
   evaluate,
+  gradient,
   importModel,
   inspect,
   list,
@@ -121,6 +132,7 @@ export {
   run,
   runRecipe,
   tasks,
+  train,
   verify,
   writeOnnx,
   writeTransformersJs,
@@ -239,6 +251,14 @@ export declare class TinsmithError extends Error {
     get sentence(): string;
 }
 
+// base/image.d.ts
+export interface Image {
+    readonly width: number;
+    readonly height: number;
+    readonly channels: 1 | 2 | 3 | 4;
+    readonly data: Uint8Array | Uint8ClampedArray | Float32Array;
+}
+
 // base/progress.d.ts
 export interface Progress {
     stage(name: string, total?: number): Stage;
@@ -247,6 +267,7 @@ export interface Progress {
 }
 export interface Stage {
     advance(by?: number): void;
+    note?(text: string): void;
     end(): void;
 }
 export declare class SilentProgress implements Progress {
@@ -509,13 +530,64 @@ export interface RunResult {
 }
 export declare function run(model: string, texts: readonly string[], options?: RunOptions): Promise<RunResult>;
 
+// commands/train.d.ts
+export interface TrainCommandOptions extends CommandOptions {
+    readonly recipe: string;
+    readonly data: string;
+    readonly evaluate?: string;
+    readonly teacher?: string;
+    readonly set?: readonly string[];
+    readonly columns?: string;
+    readonly report?: string;
+    readonly seed?: number;
+    readonly force?: boolean;
+}
+export interface TrainResult {
+    readonly recipe: string;
+    readonly files: readonly {
+        readonly path: string;
+        readonly bytes: number;
+    }[];
+    readonly model: {
+        readonly type: string;
+        readonly parameters: number;
+    };
+    readonly samples: number;
+    readonly groups: readonly TrainedGroup[];
+    readonly steps: readonly StepRecord[];
+    readonly evaluations: readonly EvaluationRecord[];
+    readonly best: number;
+    readonly before: Figure;
+    readonly after: Figure;
+    readonly task?: string;
+    readonly main?: {
+        readonly metric: string;
+        readonly better: 'higher' | 'lower';
+    };
+    readonly baseline?: Readonly<Record<string, number>>;
+    readonly warnings: readonly string[];
+}
+export declare function train(source: string, out: string, options: TrainCommandOptions): Promise<TrainResult>;
+
+// data/images.d.ts
+export interface ImageFile {
+    readonly folder: Folder;
+    readonly path: string;
+}
+export type ImageSource = Image | ByteSource | string | ImageFile;
+export interface ImageSample {
+    readonly image: ImageSource;
+    readonly label?: number | string;
+}
+export type Sample = TextSample | ImageSample;
+
 // data/samples.d.ts
 export interface TextSample {
     readonly texts: readonly string[];
     readonly label?: number | string;
 }
-export interface SampleSet {
-    readonly samples: readonly TextSample[];
+export interface SampleSet<Sample = TextSample> {
+    readonly samples: readonly Sample[];
     readonly notes: readonly string[];
 }
 
@@ -558,17 +630,27 @@ export interface LoadOptions {
     threads?: number;
     optimization?: 'none' | 'basic' | 'extended' | 'all';
     profile?: boolean;
+    memoryPlan?: boolean;
     settings?: Readonly<Record<string, string>>;
 }
 
 // formats/source.d.ts
 export interface Source {
-    readonly kind: 'checkpoint' | 'onnx';
+    readonly kind: 'checkpoint' | 'gguf' | 'onnx';
     readonly name: string;
     readonly folder: Folder;
     readonly graphs: readonly string[];
     readonly path: string | null;
 }
+
+// grad/gradient.d.ts
+export interface GradientOptions {
+    readonly loss: Value;
+    readonly wrt: readonly Value[];
+    readonly stop?: Iterable<Value>;
+    readonly checkpoints?: readonly Value[];
+}
+export declare function gradient(graph: Graph, { loss: asked, wrt, stop, checkpoints }: GradientOptions): Value[];
 
 // ir/attribute.d.ts
 export type Attribute = {
@@ -651,6 +733,7 @@ export declare class Graph {
     setTensor(constant: Value, tensor: Tensor): void;
     removeConstant(value: Value): void;
     add(operator: string, inputs: readonly (Value | null)[], options?: NodeOptions): Node;
+    addOutput(node: Node, index: number): Value;
     remove(node: Node): void;
     move(node: Node, place: {
         before: Node;
@@ -780,6 +863,13 @@ export interface LowerOptions {
     readonly observe?: readonly string[];
 }
 export declare function lower(graph: Graph, target: TargetName, options?: LowerOptions): Graph;
+
+// models/fresh.d.ts
+export interface HeadOptions {
+    readonly head: string;
+    readonly labels?: readonly string[];
+    readonly random: Random;
+}
 
 // numbers/dtype.d.ts
 export declare const dtypes: {
@@ -981,6 +1071,7 @@ export interface PassResult {
 }
 export interface PassContext extends CollectContext {
     readonly calibration: Calibration | null;
+    readonly original?: Model;
     readonly random: Random;
 }
 export interface Pass<Options = unknown> {
@@ -990,6 +1081,7 @@ export interface Pass<Options = unknown> {
     readonly options: z.ZodType<Options>;
     readonly needs: {
         readonly calibration?: boolean;
+        readonly original?: boolean;
     };
     readonly exact: boolean;
     run(model: Model, options: Options, context: PassContext): Promise<PassResult>;
@@ -1039,6 +1131,20 @@ export interface GenerateOptions extends Omit<GenerateIdsOptions, 'stopIds'> {
     readonly onText?: (piece: string) => void;
 }
 
+// pipelines/image-processor.d.ts
+interface Size {
+    readonly height: number;
+    readonly width: number;
+}
+export interface ImageShape extends Size {
+    readonly channels: number;
+}
+export declare class ImageProcessor {
+    readonly shape: ImageShape;
+    constructor(settings: Config, shape: ImageShape);
+    pixels(images: readonly Image[]): NDArray;
+}
+
 // pipelines/load.d.ts
 export declare const dtypeSuffixes: {
     readonly fp32: '';
@@ -1059,8 +1165,9 @@ export interface PipelineParts {
     readonly config: Config;
     readonly generationConfig: Config;
     readonly pooling: Pooling;
+    readonly imageSettings?: Config;
 }
-export type PipelineKind = 'embed' | 'classify' | 'classify-tokens' | 'fill-mask' | 'generate';
+export type PipelineKind = 'embed' | 'classify' | 'classify-images' | 'classify-tokens' | 'fill-mask' | 'generate';
 export declare class Pipeline implements PipelineParts {
     readonly name: string;
     readonly session: Session;
@@ -1069,10 +1176,13 @@ export declare class Pipeline implements PipelineParts {
     readonly pooling: Pooling;
     constructor(parts: PipelineParts);
     get tokenizer(): Tokenizer;
+    get imageProcessor(): ImageProcessor;
     get kind(): PipelineKind;
     embed(texts: readonly string[], options?: BatchRunOptions): Promise<Float32Array[]>;
     classify(texts: readonly TextOrPair[], options?: BatchRunOptions): Promise<Classification[][]>;
     classifyLogits(texts: readonly TextOrPair[], options?: BatchRunOptions): Promise<Float32Array[]>;
+    classifyImages(images: readonly ImageSource[], options?: BatchRunOptions): Promise<Classification[][]>;
+    classifyImageLogits(images: readonly ImageSource[], options?: BatchRunOptions): Promise<Float32Array[]>;
     findEntities(texts: readonly string[], options?: BatchRunOptions): Promise<Entity[][]>;
     generate(prompt: string | readonly Message[], options?: GenerateOptions): Promise<string>;
     stream(prompt: string | readonly Message[], options?: GenerateOptions): AsyncGenerator<string>;
@@ -1167,8 +1277,12 @@ export interface Imported {
     readonly model: Model;
     readonly source: Source;
     readonly warnings: readonly string[];
+    readonly added: readonly string[];
 }
-export declare function importModel(text: string): Promise<Imported>;
+export declare function importModel(text: string | Folder, { head }?: ImportOptions): Promise<Imported>;
+export interface ImportOptions {
+    readonly head?: HeadOptions;
+}
 
 // raise/index.d.ts
 export declare function raise(graph: Graph): Map<string, number>;
@@ -1312,7 +1426,7 @@ export declare const agreement: {
     name: string;
     summary: string;
     samples(source: ByteSource, original: Pipeline, options?: SampleOptions): Promise<SampleSet>;
-    evaluate(original: Pipeline, compressed: Pipeline, samples: readonly TextSample[], options?: EvaluateOptions): Promise<Evaluation>;
+    evaluate(original: Pipeline, compressed: Pipeline, samples: readonly Sample[], options?: EvaluateOptions): Promise<Evaluation>;
 };
 
 // tasks/index.d.ts
@@ -1321,6 +1435,7 @@ export declare const tasks: ReadonlyMap<string, Task>;
 // tasks/task.d.ts
 export interface SampleOptions {
     readonly columns?: string;
+    readonly folder?: Folder;
 }
 export interface EvaluateOptions {
     readonly progress?: Progress;
@@ -1334,13 +1449,35 @@ export interface Evaluation {
     readonly metrics: Readonly<Record<string, number>>;
     readonly baselines: Readonly<Record<string, number>>;
 }
-export interface Task {
+export interface Task<S extends Sample = Sample> {
     readonly name: string;
     readonly summary: string;
     readonly main: {
         readonly metric: string;
         readonly better: 'higher' | 'lower';
     };
-    samples(source: ByteSource, options?: SampleOptions): Promise<SampleSet>;
-    evaluate(pipeline: Pipeline, samples: readonly TextSample[], options?: EvaluateOptions): Promise<Evaluation>;
+    samples(source: ByteSource, options?: SampleOptions): Promise<SampleSet<S>>;
+    samplesIn?(folder: Folder): Promise<SampleSet<S>>;
+    evaluate(pipeline: Pipeline, samples: readonly S[], options?: EvaluateOptions): Promise<Evaluation>;
+}
+
+// train/trainer.d.ts
+export interface StepRecord {
+    readonly step: number;
+    readonly loss: number;
+    readonly gradientNorm: number;
+    readonly learningRate: number;
+    readonly seconds: number;
+    readonly copiedBytes: number;
+}
+export interface EvaluationRecord {
+    readonly step: number;
+    readonly metrics: Readonly<Record<string, number>>;
+}
+export interface TrainedGroup {
+    readonly examples: readonly string[];
+    readonly tensors: number;
+    readonly parameters: number;
+    readonly rate: number;
+    readonly weightDecay: number;
 }

@@ -1,124 +1,99 @@
-import { assetPath, cacheFolder, joinPath, removeFolder } from '#platform'
+import { cacheFolder, environment, joinPath, pathKind, removeFolder } from '#platform'
+import { TinsmithError } from '../base/errors.js'
+import { cosineSimilarity } from '../numbers/metrics.js'
 import type { Pipeline } from '../pipelines/index.js'
-import { compare } from './compare.js'
+import type { Rate } from '../report/index.js'
 import { compress } from './compress.js'
 import type { CommandOptions } from './context.js'
+import { demoSentences } from './demo-sentences.js'
 import { load } from './load.js'
+import { measureRates } from './measure.js'
 
-/** Recipes that are shown, and whether they look at texts first. */
-const recipes = [
-  { name: 'int8', calibrated: true },
-  { name: 'int4', calibrated: false },
-] as const
-
-/** A model that comes with this package, and what it is shown with. */
-interface EmbeddedModel {
-  readonly name: string
-  readonly task: string
-  readonly metric: string
-  /** File of samples in the model's folder. */
-  readonly samples: string
-  readonly input: string
-  answer(pipeline: Pipeline, input: string): Promise<string>
-}
-
-const embedded: readonly EmbeddedModel[] = [
-  {
-    name: 'wordnet-classifier',
-    task: 'classification',
-    metric: 'accuracy',
-    samples: 'samples.csv',
-    input: 'a small bird that sings at night',
-    answer: async (pipeline, input) => (await pipeline.classify([input]))[0][0].label,
-  },
-  {
-    name: 'wordnet-language-model',
-    task: 'language-model',
-    metric: 'perplexity',
-    samples: 'samples.txt',
-    input: 'a small bird',
-    answer: async (pipeline, input) => `${input}${await pipeline.generate(input, { maxNewTokens: 24 })}`,
-  },
-]
-
-/** A model as it was trained (`original`, in 32-bit floats) or as a recipe made it. */
-export interface DemoForm {
-  readonly form: 'original' | (typeof recipes)[number]['name']
-  readonly bytes: number
-  /** What the task measures on the samples. */
-  readonly quality: number
-  /** Per second, all forms measured in turn. */
-  readonly rate: number
-  /** That compressing took; null for the original. */
-  readonly seconds: number | null
-  /** What it makes of the example. */
-  readonly answer: string
-}
-
-export interface DemoModel {
-  readonly model: string
-  readonly task: string
-  /** What `quality` is: accuracy in percent, or perplexity. */
-  readonly metric: string
-  readonly samples: number
-  /** Of the rates. */
-  readonly unit: string
-  /** The text of the example. */
-  readonly input: string
-  readonly forms: readonly DemoForm[]
-}
+/** A model's folder among test models, and its place on the hub. */
+const [folderName, hubId] = ['all-MiniLM-L6-v2', 'sentence-transformers/all-MiniLM-L6-v2']
 
 export interface DemoResult {
-  readonly models: readonly DemoModel[]
+  readonly model: string
+  readonly recipe: string
+  readonly before: { readonly bytes: number; readonly rate: Rate }
+  readonly after: { readonly bytes: number; readonly rate: Rate }
+  /** Mean cosine of the vectors before and after. */
+  readonly agreement: { readonly cosine: number }
+  readonly example: { readonly query: string; readonly nearestBefore: string; readonly nearestAfter: string }
+  /** That compressing took. */
   readonly seconds: number
 }
 
 /**
- * Compresses two small models that come with this package, a classifier and a language model, into 8-bit and 4-bit integers and
- * measures size, quality and speed before and after. Nothing from outside is needed.
+ * Compresses a small embedding model into a temporary folder and compares before and after.
  *
- * @throws TinsmithError `bad-input` when the models are not there; `unsupported` in browsers
- * @example
- * const { models } = await demo()
+ * @throws TinsmithError `failed` when there is no model to show it with
  */
 export async function demo(options: CommandOptions = {}): Promise<DemoResult> {
+  const model = await findModel()
+  const out = joinPath(cacheFolder(), 'demo')
   const start = performance.now()
-  const models: DemoModel[] = []
-  for (const model of embedded) models.push(await show(model, options))
-  return { models, seconds: (performance.now() - start) / 1e3 }
-}
-
-async function show({ name, task, metric, samples, input, answer }: EmbeddedModel, options: CommandOptions): Promise<DemoModel> {
-  const source = assetPath(new URL(`../../assets/${name}`, import.meta.url))
-  const work = joinPath(cacheFolder(), 'demo', name)
   try {
-    const seconds: number[] = []
-    for (const { name: recipe, calibrated } of recipes) {
-      const start = performance.now()
-      const calibrate = calibrated ? joinPath(source, 'calibration.txt') : undefined
-      await compress(source, joinPath(work, recipe), { ...options, recipe, calibrate, force: true, fresh: true })
-      seconds.push((performance.now() - start) / 1e3)
+    const result = await compressed(model, out, options)
+    const seconds = (performance.now() - start) / 1e3
+    const [before, after] = [await load(model), await load(out)]
+    try {
+      const [old, now] = await measureRates([before, after], samples, options)
+      const [was, is] = [await before.embed(demoSentences), await after.embed(demoSentences)]
+      const cosines = was.map((vector, i) => cosineSimilarity(vector, is[i]))
+      return {
+        model: folderName,
+        recipe: result.recipe,
+        before: { bytes: result.before.bytes, rate: old },
+        after: { bytes: result.after.bytes, rate: now },
+        agreement: { cosine: cosines.reduce((sum, cosine) => sum + cosine, 0) / cosines.length },
+        example: await exampleOf(before, after),
+        seconds,
+      }
+    } finally {
+      for (const pipeline of [before, after]) await pipeline.dispose()
     }
-    const folders = [source, ...recipes.map((recipe) => joinPath(work, recipe.name))]
-    const evaluate = `${task}=${joinPath(source, samples)}`
-    const compared = await compare(folders, { ...options, evaluate })
-    const forms: DemoForm[] = []
-    for (const [i, { metrics, bytes, rate }] of compared.rows.entries()) {
-      const made = await answerOf(folders[i], input, answer)
-      const form = i ? recipes[i - 1].name : 'original'
-      forms.push({ form, bytes, quality: metrics[metric], rate, seconds: i ? seconds[i - 1] : null, answer: made })
-    }
-    return { model: name, task, metric, samples: compared.samples, unit: compared.unit, input, forms }
   } finally {
-    await removeFolder(work)
+    await removeFolder(out)
   }
 }
 
-async function answerOf(folder: string, input: string, answer: EmbeddedModel['answer']): Promise<string> {
-  const pipeline = await load(folder)
-  try {
-    return await answer(pipeline, input)
-  } finally {
-    await pipeline.dispose()
+const samples = demoSentences.map((text) => ({ texts: [text] }))
+
+async function findModel(): Promise<string> {
+  const home = environment('HOME') ?? environment('USERPROFILE')
+  const places = [environment('TINSMITH_MODELS'), home && joinPath(home, '.cache', 'tinsmith', 'test-models')]
+  for (const place of places) {
+    const folder = place && joinPath(place, folderName)
+    if (folder && (await pathKind(folder)) === 'folder') return folder
   }
+  return hubId
+}
+
+async function compressed(model: string, out: string, options: CommandOptions) {
+  try {
+    return await compress(model, out, { ...options, recipe: 'int8', calibrate: demoSentences, force: true, fresh: true })
+  } catch (error) {
+    if (model !== hubId || !(error instanceof TinsmithError) || error.code === 'interrupted') throw error
+    throw new TinsmithError(
+      'failed',
+      `there is no model to show: ${folderName} is neither in TINSMITH_MODELS nor in ~/.cache/tinsmith/test-models, and the hub did not give it`,
+      {
+        hint: error.sentence,
+        cause: error,
+      },
+    )
+  }
+}
+
+const query = 'Where can I leave my luggage?'
+
+/** The sentence nearest to a query, by each model. */
+async function exampleOf(before: Pipeline, after: Pipeline): Promise<DemoResult['example']> {
+  const nearest = async (pipeline: Pipeline) => {
+    const [asked, ...others] = await pipeline.embed([query, ...demoSentences])
+    const cosines = others.map((vector) => cosineSimilarity(asked, vector))
+    return demoSentences[cosines.indexOf(Math.max(...cosines))]
+  }
+  return { query, nearestBefore: await nearest(before), nearestAfter: await nearest(after) }
 }
