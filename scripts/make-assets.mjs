@@ -1,12 +1,11 @@
 /**
  * Trains the models in assets/ from nothing and compares what they reach with what is committed; exit 1 where one falls short by
- * more than its tolerance. Two models at a time, one thread each. A run that was stopped goes on where it was.
+ * more than its tolerance. A run that was stopped goes on where it was.
  *
  *   npm run assets                     train and compare
  *   npm run assets -- --update         and put the new ones in place
  *   npm run assets -- --only NAME      one of them
  */
-import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
@@ -34,29 +33,11 @@ function hashOfScripts() {
   return hash.digest('hex').slice(0, 16)
 }
 
-/** Trains one model in this process. */
+/** Trains one model, or takes the one that an earlier run has finished. */
 async function make(name) {
   if (readQuality(madeIn(name))) return
   const quality = await makers[name](new Run(name, path.join(cache, name)), madeIn(name))
   addDocuments(madeIn(name), { 'quality.json': quality })
-}
-
-/** Trains one model in a process of its own, for each has a processor core to itself. */
-function makeApart(name) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--make', name], { stdio: 'inherit' })
-    child.on('error', reject)
-    child.on('exit', (code) => (code ? reject(new Error(`${name} could not be made (exit ${code})`)) : resolve()))
-  })
-}
-
-/** Two at a time; the longest first. */
-async function makeAll(wanted) {
-  const waiting = [...wanted]
-  const next = async () => {
-    for (let name = waiting.shift(); name; name = waiting.shift()) await makeApart(name)
-  }
-  await Promise.all([next(), next()])
 }
 
 function readQuality(folder) {
@@ -85,19 +66,16 @@ function takeOver(name) {
   fs.cpSync(madeIn(name), committedIn(name), { recursive: true })
 }
 
-const { values: options } = parseArgs({ options: { update: { type: 'boolean' }, only: { type: 'string' }, make: { type: 'string' } } })
+const { values: options } = parseArgs({ options: { update: { type: 'boolean' }, only: { type: 'string' } } })
 const wanted = options.only === undefined ? names : names.filter((name) => name === options.only)
 if (!wanted.length) {
   console.error(`There is no such model. The models are ${names.join(', ')}.`)
   process.exit(2)
 }
-if (options.make) await make(options.make)
-else {
-  const start = performance.now()
-  await makeAll(wanted)
-  if (!wanted.map(compare).every(Boolean)) process.exitCode = 1
-  if (options.update) for (const name of wanted) takeOver(name)
-  for (const name of wanted) fs.rmSync(path.join(cache, name), { recursive: true, force: true })
-  if (!fs.readdirSync(cache).length) fs.rmdirSync(cache)
-  console.log(`${((performance.now() - start) / 6e4).toFixed(1)} minutes`)
-}
+const start = performance.now()
+for (const name of wanted) await make(name)
+if (!wanted.map(compare).every(Boolean)) process.exitCode = 1
+if (options.update) for (const name of wanted) takeOver(name)
+for (const name of wanted) fs.rmSync(path.join(cache, name), { recursive: true, force: true })
+if (!fs.readdirSync(cache).length) fs.rmdirSync(cache)
+console.log(`${((performance.now() - start) / 6e4).toFixed(1)} minutes`)

@@ -52,22 +52,23 @@ describe.each(fs.readdirSync(root))('%s', (name) => {
 
 describe('the embedded models', () => {
   it('beat what does without them', () => {
-    const language = qualityOf('wordnet-language-model')
+    const [classifier, language] = ['wordnet-classifier', 'wordnet-language-model'].map(qualityOf)
+    for (const { accuracy } of Object.values(classifier.baselines)) expect(classifier.test['accuracy']).toBeGreaterThan(accuracy + 1)
     for (const { perplexity } of Object.values(language.baselines)) expect(language.test['perplexity']).toBeLessThan(perplexity)
   })
 
-  it.each([['wordnet-language-model', 'samples.txt']])(
-    '%s cuts texts into the tokens that transformers.js cuts them into',
-    async (name, file) => {
-      env.allowRemoteModels = false
-      env.localModelPath = `${root}/`
-      const theirs = await AutoTokenizer.from_pretrained(name)
-      const ours = await openTokenizer(await openFolder(path.join(root, name)))
-      const hostile = ['', 'Crème brûlée, 50 % off!', "don't\tstop\n\nnow", '日本語 and emoji 🙂', '(used with `of\') "quoted"']
-      for (const text of [...read(name, file).split('\n').slice(1, 60), ...hostile])
-        expect(ours.ids(text, { specialTokens: true }), text).toEqual(theirs.encode(text))
-    },
-  )
+  it.each([
+    ['wordnet-classifier', 'samples.csv'],
+    ['wordnet-language-model', 'samples.txt'],
+  ])('%s cuts texts into the tokens that transformers.js cuts them into', async (name, file) => {
+    env.allowRemoteModels = false
+    env.localModelPath = `${root}/`
+    const theirs = await AutoTokenizer.from_pretrained(name)
+    const ours = await openTokenizer(await openFolder(path.join(root, name)))
+    const hostile = ['', 'Crème brûlée, 50 % off!', "don't\tstop\n\nnow", '日本語 and emoji 🙂', '(used with `of\') "quoted"']
+    for (const text of [...read(name, file).split('\n').slice(1, 60), ...hostile])
+      expect(ours.ids(text, { specialTokens: true }), text).toEqual(theirs.encode(text))
+  })
 
   it('write a gloss and stop', async () => {
     const pipeline = await load(path.join(root, 'wordnet-language-model'))

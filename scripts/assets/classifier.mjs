@@ -78,9 +78,8 @@ export async function classifier(run, folder) {
   const graph = await trainedGraph(run, new Tokenizer(definition, settings, { maxLength: positions }), splits.train)
   const rows = (glosses) => glosses.map(({ gloss, label }) => ({ words: wordsOf(gloss), label }))
   const linear = await run.remember('bag-of-words', () => {
-    const penalties = [3e-6, 1e-6, 3e-7]
     const words = { train: rows(splits.train), dev: rows(splits.dev), test: rows(splits.test) }
-    return bagOfWords(words, lexicographerFiles.length, { penalties, least: 2, onPenalty: (found) => run.say(JSON.stringify(found)) })
+    return bagOfWords(words, lexicographerFiles.length, { penalties: [1e-6, 5e-7, 2e-7], epochs: 16, least: 2 })
   })
   const size = await writeModel(folder, config, graph, {
     'tokenizer.json': definition,

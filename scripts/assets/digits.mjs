@@ -20,10 +20,10 @@ const config = {
   image_size: 28,
   patch_size: 4,
   num_channels: 1,
-  hidden_size: 64,
+  hidden_size: 96,
   num_hidden_layers: 4,
   num_attention_heads: 4,
-  intermediate_size: 128,
+  intermediate_size: 192,
   hidden_act: 'gelu',
   qkv_bias: true,
   layer_norm_eps: 1e-12,
@@ -54,7 +54,7 @@ export async function digits(run, folder) {
   const random = new Random(seed)
   const splits = mnistSplits()
   const graph = freshGraphs(architectureOf(config), config, random).get('model')
-  const objective = moved(imageClassification({ graph, config, imageSettings }), 2)
+  const objective = moved(imageClassification({ graph, config, imageSettings }))
   await run.train('training', graph, objective, splits.train, {
     steps: Math.floor(splits.train.length / batchSize) * epochs,
     batchSize,

@@ -106,7 +106,6 @@ export async function languageModel(run, folder) {
     learningRate: 3e-3,
     schedule: schedule('cosine', { warmup: 0.03, floor: 0.02 }),
     weightDecay: 0.1,
-    threads: 2,
   })
   const grams = await run.remember('5-grams', () => gramLosses(ids.train, ids.dev, ids.test))
 

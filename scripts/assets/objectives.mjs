@@ -69,27 +69,39 @@ export function withHiddenTokens(classes, hidden, weight) {
   }
 }
 
-/** Image classification on pictures moved by up to `most` pixels, what comes in being black. */
-export function moved(objective, most) {
+/** How far pictures are moved at most: pixels, radians, and a share of their size. */
+const most = { shift: 2, turn: 0.2, stretch: 0.1 }
+
+/** Image classification on pictures moved, turned and stretched a little, what comes in being black. */
+export function moved(objective) {
   return {
     ...objective,
     batch: (samples, random) =>
       objective.batch(
-        samples.map((sample) => ({ ...sample, image: shifted(sample.image, offset(random, most), offset(random, most)) })),
+        samples.map((sample) => ({ ...sample, image: movedImage(sample.image, random) })),
         random,
       ),
   }
 }
 
-function offset(random, most) {
-  return random.integer(2 * most + 1) - most
+function movedImage(image, random) {
+  const { width, height } = image
+  const within = (limit) => (2 * random.uniform() - 1) * limit
+  const [right, down, turn, stretch] = [within(most.shift), within(most.shift), within(most.turn), 1 + within(most.stretch)]
+  const [cosine, sine] = [Math.cos(turn) / stretch, Math.sin(turn) / stretch]
+  const [middleX, middleY] = [(width - 1) / 2, (height - 1) / 2]
+  const data = Uint8Array.from({ length: width * height }, (_, at) => {
+    const [x, y] = [(at % width) - middleX - right, Math.floor(at / width) - middleY - down]
+    return pixelAt(image, middleX + cosine * x + sine * y, middleY - sine * x + cosine * y)
+  })
+  return { ...image, data }
 }
 
-function shifted({ width, height, channels, data }, right, down) {
-  const pixels = new Uint8Array(data.length)
-  for (let y = Math.max(0, down); y < Math.min(height, height + down); y++) {
-    const [first, end] = [Math.max(0, right), Math.min(width, width + right)]
-    pixels.set(data.subarray((y - down) * width + first - right, (y - down) * width + end - right), y * width + first)
-  }
-  return { width, height, channels, data: pixels }
+/** Between four pixels, each counting by its nearness. */
+function pixelAt({ width, height, data }, x, y) {
+  const [left, top] = [Math.floor(x), Math.floor(y)]
+  const at = (column, row) => (column >= 0 && column < width && row >= 0 && row < height ? data[row * width + column] : 0)
+  const upper = at(left, top) + (x - left) * (at(left + 1, top) - at(left, top))
+  const lower = at(left, top + 1) + (x - left) * (at(left + 1, top + 1) - at(left, top + 1))
+  return Math.round(upper + (y - top) * (lower - upper))
 }

@@ -42,7 +42,7 @@ export class Run {
     return result
   }
 
-  /** Trains a graph with AdamW on one thread, with lines of progress and checkpoints. */
+  /** Trains a graph with AdamW on two threads, with lines of progress and checkpoints. */
   async train(stage, graph, objective, samples, options) {
     const { steps, seed } = options
     const identity = createHash('sha256')
@@ -57,7 +57,7 @@ export class Run {
       const left = ((performance.now() - begin) / 6e4) * ((steps - step) / Math.max(1, step - first))
       this.say(`${stage}, step ${step} of ${steps}, loss ${smooth.toFixed(3)}${step > first ? `, ${left.toFixed(1)} minutes left` : ''}`)
     }
-    const fixed = { optimizer: adamW({ beta2: 0.98 }), clipNorm: 1, threads: 1, seed }
+    const fixed = { optimizer: adamW({ beta2: 0.98 }), clipNorm: 1, threads: 2, seed }
     await train(graph, objective, samples, { ...fixed, ...options }, { folder: this.path(stage), identity, saveEvery: 200, onStep })
   }
 }

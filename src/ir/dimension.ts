@@ -59,7 +59,11 @@ function print(terms: Polynomial): Dim {
 
 /** A name from a file as a dimension in normal form; what could be mistaken for something else is cleaned. */
 export function symbol(name: string): Dim {
-  const text = name.trim().replace(/\s*\*\s*/g, '*') || 'unnamed'
+  const text =
+    name
+      .trim()
+      .replace(/\s+/g, ' ')
+      .replace(/ ?\* ?/g, '*') || 'unnamed'
   const dim = isBalanced(text) ? print(parse(text)) : 0
   const calculable = typeof dim === 'string' && multiplyDims(dim, 1) === dim && subtractDims(addDims(dim, 1), 1) === dim
   return calculable ? dim : `_${text.replace(/\W/g, '_')}`
