@@ -63,9 +63,6 @@ const table = {
   ReleaseSessionOptions: [100, 'void', ['void *']],
   SessionEndProfiling: [110, 'void *', ['void *', 'void *', 'void *']],
   AddSessionConfigEntry: [130, 'void *', ['void *', 'str', 'str']],
-  CreateAndRegisterAllocator: [144, 'void *', ['void *', 'void *', 'void *']],
-  CreateArenaCfg: [156, 'void *', ['size_t', 'int', 'int', 'int', 'void *']],
-  ReleaseArenaCfg: [157, 'void', ['void *']],
   AddExternalInitializers: [210, 'void *', ['void *', strings('str'), 'void *', 'size_t']],
   AddExternalInitializersFromFilesInMemory: [279, 'void *', ['void *', strings(path), 'void *', 'void *', 'size_t']],
   GetTensorElementTypeAndShapeDataReference: [414, 'void *', ['void *', 'void *', 'void *', 'void *']],
@@ -129,26 +126,16 @@ function load(): Library {
     functions[name] = koffi.decode(koffi.decode(struct, 8 * place, 'void *'), koffi.proto(result, [...parameters]))
   }
   const api = functions as unknown as Api
-  // Failures come back as statuses, so nothing below "fatal" (4) goes to stderr.
-  const env = made(api, (out) => api.CreateEnv(4, 'tinsmith', out))
-  // OrtDeviceAllocator, OrtMemTypeDefault
-  const memory = made(api, (out) => api.CreateCpuMemoryInfo(0, 0, out))
-  shareArena(api, env)
-  return { api, version, handle, env, memory, allocator: made(api, (out) => api.GetAllocatorWithDefaultOptions(out)) }
-}
-
-/**
- * Gives the environment one arena for all sessions that ask for it (`session.use_env_allocators`). It grows by what is asked for; the arena that a
- * session has of its own doubles.
- */
-function shareArena(api: Api, env: Pointer): void {
-  // OrtArenaAllocator, OrtMemTypeDefault
-  const memory = made(api, (out) => api.CreateCpuMemoryInfo(1, 0, out))
-  // No limit, kSameAsRequested, defaults.
-  const arena = made(api, (out) => api.CreateArenaCfg(0, 1, -1, -1, out))
-  const status = api.CreateAndRegisterAllocator(env, memory, arena)
-  api.ReleaseArenaCfg(arena)
-  if (status) throw takeStatus(api, status)
+  return {
+    api,
+    version,
+    handle,
+    // Failures come back as statuses, so nothing below "fatal" (4) goes to stderr.
+    env: made(api, (out) => api.CreateEnv(4, 'tinsmith', out)),
+    // OrtDeviceAllocator, OrtMemTypeDefault
+    memory: made(api, (out) => api.CreateCpuMemoryInfo(0, 0, out)),
+    allocator: made(api, (out) => api.GetAllocatorWithDefaultOptions(out)),
+  }
 }
 
 function libraryPath(): string {

@@ -8,9 +8,6 @@ import { check, failure, inBackground, ort, type Pointer, receive, type Status }
 import { NativeSession } from './session.node.js'
 import { valueOver } from './tensors.node.js'
 
-/** All sessions take their memory from one arena: what one has freed the next uses. */
-const sharing = { 'session.use_env_allocators': '1' }
-
 const levels = { none: 0, basic: 1, extended: 2, all: 99 } as const
 
 /**
@@ -49,7 +46,7 @@ async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Sessio
     check(api.SetIntraOpNumThreads(settings, threads))
     check(api.SetSessionGraphOptimizationLevel(settings, levels[options.optimization ?? 'all']))
     if (options.memoryPlan === false) check(api.DisableMemPattern(settings))
-    for (const [key, value] of Object.entries({ ...sharing, ...options.settings })) check(api.AddSessionConfigEntry(settings, key, value))
+    for (const [key, value] of Object.entries(options.settings ?? {})) check(api.AddSessionConfigEntry(settings, key, value))
     if (profile) check(api.EnableProfiling(settings, join(profile, 'ort')))
     session = await create(model, settings)
     return new NativeSession(session, profile)
