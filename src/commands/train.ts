@@ -1,7 +1,7 @@
 import { checkWritable, openFile, openFolder, pathKind, removeFolder, sha256, splitPath, writeFolder } from '#platform'
 import { anatomyOf } from '../anatomy/index.js'
 import { readAll, writeFile } from '../base/bytes.js'
-import { badInput, didYouMean, TinsmithError, usage } from '../base/errors.js'
+import { TinsmithError, usage } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import { Random } from '../base/random.js'
 import type { Sample } from '../data/index.js'
@@ -10,11 +10,11 @@ import { tidy } from '../ir/tidy.js'
 import { verify } from '../ir/verify.js'
 import type { HeadOptions } from '../models/index.js'
 import { inferShapes } from '../ops/infer.js'
-import { dropLayers, evenLayers } from '../passes/distil/drop-layers.js'
+import { dropLayers, keptLayers } from '../passes/distil/drop-layers.js'
 import { readObject } from '../pipelines/index.js'
 import { importModel } from '../raise/import.js'
 import { type ChosenObjective, chooseObjectives, createObjective, type Trainee } from '../recipes/objectives.js'
-import { checkedOptimizer, courseOf } from '../recipes/train-options.js'
+import { checkedNamed, checkedOptimizer, courseOf } from '../recipes/train-options.js'
 import { parseTrainingRecipe, type TrainingRecipe, trainingPreset, trainingPresetNames } from '../recipes/training.js'
 import { writeTrainingReport } from '../report/index.js'
 import { type Figure, writeTransformersJs } from '../targets/index.js'
@@ -180,14 +180,7 @@ export async function train(source: string, out: string, options: TrainCommandOp
 /** The adapter that the recipe names. */
 function adapterOf({ adapter, name }: TrainingRecipe): Adapter | null {
   if (!adapter) return null
-  const parsed = adapterOptions.safeParse({ ...adapter.options, name: adapter.name })
-  if (parsed.success) return adapterFrom(parsed.data)
-  const known: readonly string[] = adapterNames
-  const { name: wanted, line } = adapter
-  if (!known.includes(wanted))
-    throw badInput(`line ${line}: there is no adapter "${wanted}"`, { where: name, hint: didYouMean(wanted, known) })
-  const [issue] = parsed.error.issues
-  throw badInput(`line ${line}: ${['adapter', wanted, ...issue.path].join('.')}: ${issue.message}`, { where: name })
+  return adapterFrom(checkedNamed('adapter', adapter, adapterOptions, adapterNames, name))
 }
 
 /** Folds an adapter into the weights; one that cannot be folded stays as it is. */
@@ -245,11 +238,6 @@ async function teacherFor(objectives: readonly ChosenObjective[], source: string
   if (!wanted && source) progress.warn('the recipe learns from no teacher, so the one that was given is not used')
   if (!wanted) return null
   return source ? (await importModel(source)).model.graph : model.graph.clone()
-}
-
-function keptLayers(layers: 'half' | number | readonly number[], all: number): readonly number[] {
-  if (layers === 'half') return evenLayers(all, Math.max(1, Math.floor(all / 2)))
-  return typeof layers === 'number' ? evenLayers(all, layers) : layers
 }
 
 async function traineeOf(model: Model, teacher: Trainee['teacher'], { maxLength }: TrainingRecipe): Promise<Trainee> {

@@ -63,22 +63,17 @@ function checkScalar(loss: Value): void {
 }
 
 /** All values that depend on `wrt`; the nodes on the way that are spelled out by simpler ones have been, and `replaced` says by what. */
-function spellOut(
-  graph: Graph,
-  builder: Builder,
-  wrt: readonly Value[],
-  stopped: ReadonlySet<Value>,
-  replaced: Map<Value, Value>,
-): Set<Value> {
+function spellOut(graph: Graph, builder: Builder, wrt: readonly Value[], stopped: Set<Value>, replaced: Map<Value, Value>): Set<Value> {
   const active = new Set(wrt)
-  const isStopped = (value: Value) => [...stopped].some((each) => (replaced.get(each) ?? each) === value)
   let node = graph.first
   while (node) {
     const previous: Node | null = node.previous
     if (!valuesUsed(node).some((value) => active.has(value))) node = node.next
-    else if (expandNode(node, graph, builder, replaced)) node = previous ? previous.next : graph.first
-    else {
-      for (const output of node.outputs) if (!isStopped(output)) active.add(output)
+    else if (expandNode(node, graph, builder, replaced)) {
+      for (const output of node.outputs) if (stopped.has(output) && replaced.has(output)) stopped.add(replaced.get(output)!)
+      node = previous ? previous.next : graph.first
+    } else {
+      for (const output of node.outputs) if (!stopped.has(output)) active.add(output)
       node = node.next
     }
   }

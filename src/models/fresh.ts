@@ -68,13 +68,17 @@ export function configWithHead(architecture: Architecture, config: Config, { hea
   const found = architecture.classes.find((name) => name.endsWith(head))
   if (!found)
     throw unsupported(`${architecture.type} has no class that ends in ${head}`, { hint: `It has ${architecture.classes.join(', ')}.` })
-  if (!labels) return { ...config, architectures: [found] }
+  const headed = { ...config, architectures: [found] }
+  return labels ? withClasses(headed, labels) : headed
+}
+
+/** A configuration whose classes have these names, in the order of their indexes. */
+export function withClasses(config: Config | null, names: readonly string[]): Config {
   return {
     ...config,
-    architectures: [found],
-    num_labels: labels.length,
-    id2label: Object.fromEntries(labels.map((label, id) => [String(id), label])),
-    label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
+    num_labels: names.length,
+    id2label: Object.fromEntries(names.map((name, i) => [String(i), name])),
+    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
   }
 }
 

@@ -13,7 +13,7 @@ import { vit } from './vit.js'
 
 export type { Architecture, Documents } from './architecture.js'
 export { ConfigReader } from './architecture.js'
-export { CompletedParameters, checkpointTensors, configWithHead, freshGraphs, type HeadOptions } from './fresh.js'
+export { CompletedParameters, checkpointTensors, configWithHead, freshGraphs, type HeadOptions, withClasses } from './fresh.js'
 
 /** All architectures that can be imported from a checkpoint. */
 export const architectures: readonly Architecture[] = [bert, distilbert, gpt2, llama, qwen3, vit]

@@ -122,39 +122,32 @@ function jsonSource(name: string, document: unknown): ByteSource {
 }
 
 function builtFrom(
-  config: Config,
+  given: Config,
   tensors: ReadonlyMap<string, Tensor>,
   documents: Documents,
   files: Iterable<[string, ByteSource]>,
   head?: HeadOptions,
 ): Read {
   const checked = new Map([...tensors].map(([name, tensor]) => [name, new FiniteTensor(name, tensor)]))
-  if (head) return headed(configWithHead(architectureOf(config), config, head), checked, documents, files, head)
-  const { graphs, unused } = buildGraphs(config, checked, documents)
+  const config = head ? configWithHead(architectureOf(given), given, head) : given
+  const parameters = head && new CompletedParameters(checked, head.random, deviationOf(config), head.labels?.length)
+  const { graphs, unused } = buildGraphs(config, checked, documents, parameters)
   for (const graph of graphs.values()) {
     inferShapes(graph)
     tidy(graph)
   }
-  return { model: new Model(graphs, { config, files }), warnings: leftOver(unused.filter((name) => !buffer.test(name))) }
+  const model = new Model(graphs, { config, files })
+  if (!parameters) return { model, warnings: leftOver(unused.filter((name) => !buffer.test(name))) }
+  return { model, warnings: newlyMade(parameters.added), added: parameters.added }
 }
 
-function headed(
-  config: Config,
-  tensors: ReadonlyMap<string, Tensor>,
-  documents: Documents,
-  files: Iterable<[string, ByteSource]>,
-  { random, labels }: HeadOptions,
-): Read {
-  const deviation = typeof config['initializer_range'] === 'number' ? config['initializer_range'] : 0.02
-  const parameters = new CompletedParameters(tensors, random, deviation, labels?.length)
-  const { graphs } = buildGraphs(config, tensors, documents, parameters)
-  for (const graph of graphs.values()) {
-    inferShapes(graph)
-    tidy(graph)
-  }
-  const { added } = parameters
-  const warnings = added.length ? [`the checkpoint lacks ${added.join(', ')}, which ${added.length === 1 ? 'begins' : 'begin'} anew`] : []
-  return { model: new Model(graphs, { config, files }), warnings, added }
+/** Of weights that are made anew. */
+function deviationOf({ initializer_range: deviation }: Config): number {
+  return typeof deviation === 'number' ? deviation : 0.02
+}
+
+function newlyMade(names: readonly string[]): string[] {
+  return names.length ? [`the checkpoint lacks ${names.join(', ')}, which ${names.length === 1 ? 'begins' : 'begin'} anew`] : []
 }
 
 /** Tables that the reference library computes and some checkpoints hold all the same. */

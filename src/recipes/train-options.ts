@@ -1,8 +1,9 @@
+import type * as z from 'zod'
 import { residualStream } from '../anatomy/stream.js'
 import { badInput, didYouMean } from '../base/errors.js'
 import { BatchOrder, type ScheduleName, schedule, type TrainOptions } from '../train/index.js'
 import { optimizerFrom, optimizerNames, optimizerOptions } from '../train/optimizers/index.js'
-import type { TrainingRecipe } from './training.js'
+import type { Named, TrainingRecipe } from './training.js'
 
 /** What a recipe says about the course of a training. */
 export interface Course {
@@ -47,12 +48,24 @@ export function courseOf(recipe: TrainingRecipe, samples: number, seed: number):
  * @throws TinsmithError `bad-input` for an unknown one or wrong options
  */
 export function checkedOptimizer({ optimizer, name }: Pick<TrainingRecipe, 'optimizer' | 'name'>) {
-  const parsed = optimizerOptions.safeParse({ ...optimizer.options, name: optimizer.name })
-  if (parsed.success) return optimizerFrom(parsed.data)
-  const known: readonly string[] = optimizerNames
-  const { name: wanted, line } = optimizer
-  if (!known.includes(wanted))
-    throw badInput(`line ${line}: there is no optimizer "${wanted}"`, { where: name, hint: didYouMean(wanted, known) })
+  return optimizerFrom(checkedNamed('optimizer', optimizer, optimizerOptions, optimizerNames, name))
+}
+
+/**
+ * The options of something that a recipe names (an optimizer, an adapter), its name among them.
+ *
+ * @throws TinsmithError `bad-input` with the line for an unknown name (the nearest is given) or wrong options
+ */
+export function checkedNamed<Schema extends z.ZodType>(
+  what: string,
+  { name, line, options }: Named,
+  schema: Schema,
+  known: readonly string[],
+  where: string,
+): z.output<Schema> {
+  const parsed = schema.safeParse({ ...options, name })
+  if (parsed.success) return parsed.data
+  if (!known.includes(name)) throw badInput(`line ${line}: there is no ${what} "${name}"`, { where, hint: didYouMean(name, known) })
   const [issue] = parsed.error.issues
-  throw badInput(`line ${line}: ${['optimizer', wanted, ...issue.path].join('.')}: ${issue.message}`, { where: name })
+  throw badInput(`line ${line}: ${[what, name, ...issue.path].join('.')}: ${issue.message}`, { where })
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { readAsset } from '#platform'
 import { badInput, didYouMean } from '../base/errors.js'
+import { layersOption } from '../passes/distil/drop-layers.js'
 import { scheduleNames } from '../train/index.js'
 import { parseDocumentAgainst, readYaml } from './yaml.js'
 
@@ -18,9 +19,7 @@ const schema = z.strictObject({
     .describe('end of the class that the model is trained as, as in ForSequenceClassification; default by the objective'),
   student: z
     .strictObject({
-      layers: z
-        .union([z.literal('half'), z.number().int().positive(), z.array(z.number().int().nonnegative()).min(1)])
-        .describe('how many layers stay, or which; `half` of them'),
+      layers: layersOption,
     })
     .optional()
     .describe('train a model with fewer layers, from those that stay'),

@@ -157,6 +157,7 @@ class Run<Sample> {
     samples: readonly Sample[],
     options: TrainOptions,
     hooks: TrainHooks,
+    order: BatchOrder,
     step: TrainingStep,
     average: MovingAverage | null,
     groups: readonly TrainedGroup[],
@@ -167,7 +168,7 @@ class Run<Sample> {
     this.#samples = samples
     this.#options = options
     this.#hooks = hooks
-    this.#order = new BatchOrder(samples.length, options.batchSize, options.seed)
+    this.#order = order
     this.#step = step
     this.#average = average
     this.#random = new Random(options.seed)
@@ -180,7 +181,7 @@ class Run<Sample> {
     options: TrainOptions,
     hooks: TrainHooks,
   ): Promise<Run<Sample>> {
-    new BatchOrder(samples.length, options.batchSize, options.seed)
+    const order = new BatchOrder(samples.length, options.batchSize, options.seed)
     objective.check?.(samples)
     const parameters = trainedParameters(graph, objective, options.extra ?? [])
     const { average, optimizer, dropout, clipNorm, threads, checkpoints } = options
@@ -196,7 +197,7 @@ class Run<Sample> {
       checkpoints,
     })
     const moving = average ? await MovingAverage.create(step.store.values, average) : null
-    const run = new Run(graph, objective, samples, options, hooks, step, moving, groups.map(describedGroup))
+    const run = new Run(graph, objective, samples, options, hooks, order, step, moving, groups.map(describedGroup))
     await run.#resume()
     return run
   }

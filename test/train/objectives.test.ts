@@ -5,6 +5,7 @@ import { openFile } from '#platform'
 import { Random } from '../../src/base/random.js'
 import { readSafetensors } from '../../src/formats/index.js'
 import type { Config } from '../../src/ir/model.js'
+import { withClasses } from '../../src/models/index.js'
 import { numbersOf } from '../../src/numbers/dtype.js'
 import type { Objective } from '../../src/train/index.js'
 import {
@@ -19,7 +20,6 @@ import {
   packWindows,
   tokenClassification,
   weightedSum,
-  withClasses,
 } from '../../src/train/objectives/index.js'
 import { byteTokenizer } from '../pipelines/fakes.js'
 import { modelOf, smallModel, tinyBertModel, tinyLlamaModel } from '../support/checkpoints.js'

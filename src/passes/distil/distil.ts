@@ -2,7 +2,8 @@ import * as z from 'zod'
 import { fromHiddenStates, fromLogits } from '../../train/objectives/index.js'
 import { definePass } from '../pass.js'
 import { trainingOptions } from '../training/on-calibration.js'
-import { layersOption, trainStudent } from './student.js'
+import { layersOption } from './drop-layers.js'
+import { trainStudent } from './student.js'
 
 /**
  * A student of fewer layers, begun from those that stay, learns the hidden states of mapped layers, and the logits where the model has some.
@@ -15,7 +16,7 @@ export const distil = definePass({
   summary: 'Drops layers and trains the rest to give what the whole model gives on the calibration data',
   source: 'Sanh et al. 2019, DistilBERT; Jiao et al. 2020, TinyBERT',
   options: z.strictObject({
-    layers: layersOption,
+    layers: layersOption.default('half'),
     ...trainingOptions({ steps: 1000, learningRate: 2e-4 }),
     temperature: z.number().positive().default(2).describe('of the logits of both models'),
   }),

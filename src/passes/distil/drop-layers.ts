@@ -1,4 +1,5 @@
 /** Models with fewer layers: blocks leave the residual stream, and those that stay are counted anew. */
+import * as z from 'zod'
 import { anatomyOf, type Block } from '../../anatomy/index.js'
 import { residualStream } from '../../anatomy/stream.js'
 import { badInput } from '../../base/errors.js'
@@ -18,6 +19,22 @@ const countKeys = ['num_hidden_layers', 'n_layer', 'n_layers', 'num_layers']
 export function evenLayers(all: number, kept: number): number[] {
   if (kept > all) throw badInput(`${kept} of ${all} layers cannot stay`)
   return Array.from({ length: kept }, (_, i) => Math.round(((i + 1) * all) / kept) - 1)
+}
+
+/** Which layers stay, as recipes say it. */
+export const layersOption = z
+  .union([z.literal('half'), z.number().int().positive(), z.array(z.number().int().nonnegative()).min(1)])
+  .describe('how many layers stay, or which')
+
+/**
+ * Indexes of the layers that stay, of as many as there are.
+ *
+ * @example
+ * keptLayers('half', 6) // [1, 3, 5]
+ */
+export function keptLayers(layers: z.output<typeof layersOption>, all: number): readonly number[] {
+  if (layers === 'half') return evenLayers(all, Math.max(1, Math.floor(all / 2)))
+  return typeof layers === 'number' ? evenLayers(all, layers) : layers
 }
 
 /**

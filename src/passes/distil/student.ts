@@ -1,5 +1,5 @@
-/** What passes that make a smaller student share: which layers stay, and what it learns from the original. */
-import * as z from 'zod'
+/** What passes that make a smaller student share: layers go, and what stays learns from the original. */
+import type * as z from 'zod'
 import { anatomyOf } from '../../anatomy/index.js'
 import type { CalibrationBatch } from '../../calibration/calibration.js'
 import type { Model } from '../../ir/model.js'
@@ -7,12 +7,7 @@ import type { Objective } from '../../train/index.js'
 import { distillation, type TermFactory } from '../../train/objectives/index.js'
 import type { PassContext, PassResult } from '../pass.js'
 import { type TrainingChoices, trainOnCalibration } from '../training/on-calibration.js'
-import { dropLayers, evenLayers } from './drop-layers.js'
-
-export const layersOption = z
-  .union([z.literal('half'), z.number().int().positive(), z.array(z.number().int().nonnegative()).min(1)])
-  .default('half')
-  .describe('how many layers stay, or which')
+import { dropLayers, keptLayers, type layersOption } from './drop-layers.js'
 
 /** Drops layers of a model and trains the rest against the original. */
 export async function trainStudent(
@@ -23,8 +18,7 @@ export async function trainStudent(
   context: PassContext,
 ): Promise<PassResult> {
   const count = anatomyOf(model.graph).blocks.length
-  const kept = Array.isArray(layers) ? layers : evenLayers(count, layers === 'half' ? Math.max(1, Math.floor(count / 2)) : layers)
-  const changed = dropLayers(model, kept)
+  const changed = dropLayers(model, keptLayers(layers, count))
   const inputs: Pick<Objective<CalibrationBatch>, 'batch'> = { batch: async ([batch]) => batch.feeds }
   const objective = distillation({ teacher: context.original!.graph, student: model.graph, inputs, terms })
   const details = await trainOnCalibration(model.graph, objective, training, context)

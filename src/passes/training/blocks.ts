@@ -20,7 +20,7 @@ export interface BlockMethod {
 }
 
 export interface ReconstructionOptions {
-  readonly training: Omit<TrainOptions, 'batchSize' | 'extra' | 'groups'>
+  readonly training: Omit<TrainOptions, 'extra' | 'groups'>
   /** Bytes of activations that may stay in memory; more lie on disk. */
   readonly budget: number
 }
@@ -59,13 +59,7 @@ export async function reconstructBlocks(
       const block = part(model, own[i], own[i + 1])
       const opened = method.open(block)
       const samples = batches.map((_, index) => ({ index }))
-      const { steps } = await train(
-        block,
-        towards(block, current, target, batches),
-        samples,
-        { ...training, batchSize: 1, ...opened },
-        context,
-      )
+      const { steps } = await train(block, towards(block, current, target, batches), samples, { ...training, ...opened }, context)
       await method.close(block)
       const next = await through(block, current, batches, budget)
       figures.push({ block: name, before: steps[0]?.loss ?? 0, after: await errorOf(next, target) })
@@ -82,17 +76,20 @@ export async function reconstructBlocks(
 
 /** The part of a graph between two values of the stream; masks and positions come from the graph's own inputs. */
 function part(graph: Graph, from: Value, to: Value): Graph {
-  const piece = graph.extract([from, ...graph.inputs], [to])
-  for (let i = piece.inputs.length - 1; i > 0; i--) if (!piece.inputs[i].uses.size) piece.inputs.splice(i, 1)
+  return between(graph, [from, ...graph.inputs], to)
+}
+
+/** What computes a value from others; of these, the ones that it needs. */
+function between(graph: Graph, from: readonly Value[], to: Value): Graph {
+  const piece = graph.extract(from, [to])
+  piece.inputs.splice(0, piece.inputs.length, ...piece.inputs.filter((input) => input.uses.size))
   return piece
 }
 
 /** The stream before the first block. */
 async function beginning(graph: Graph, first: Value, batches: readonly CalibrationBatch[], budget: number): Promise<ActivationStore> {
   const store = new ActivationStore(budget)
-  const piece = graph.extract(graph.inputs, [first])
-  for (let i = piece.inputs.length - 1; i >= 0; i--) if (!piece.inputs[i].uses.size) piece.inputs.splice(i, 1)
-  await runAll(piece, batches, async () => ({}), store)
+  await runAll(between(graph, graph.inputs, first), batches, async () => ({}), store)
   return store
 }
 

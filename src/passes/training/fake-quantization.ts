@@ -15,6 +15,7 @@ import {
   quantize,
 } from '../../numbers/quantizer.js'
 import { dataTypes } from '../../onnx/schema.js'
+import type { TrainOptions } from '../../train/index.js'
 
 /** A quantized weight while its float numbers are trained. */
 export interface OpenedWeight {
@@ -115,6 +116,12 @@ async function parametersOf(scale: Value, zeroPoint: Value | null): Promise<Quan
   const scales = (await scale.tensor!.read()) as Float32Array
   const zeros = zeroPoint ? Int32Array.from(numbersOf({ data: await zeroPoint.tensor!.read() })) : new Int32Array(scales.length)
   return { scale: scales, zeroPoint: zeros }
+}
+
+/** How the scales of opened weights are trained along: at a share of the learning rate, without decay; not at all where it is 0. */
+export function scalesAt(rate: number, weights: readonly OpenedWeight[]): Required<Pick<TrainOptions, 'extra' | 'groups'>> {
+  const extra = rate ? weights.map(({ scale }) => scale) : []
+  return { extra, groups: extra.map((match) => ({ match, rate, weightDecay: 0 })) }
 }
 
 /** Gives a model the codes, scales and other weights that were trained in its opened copy. */

@@ -4,7 +4,7 @@ import type { CalibrationBatch } from '../../calibration/calibration.js'
 import type { Session } from '../../engine/session.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
-import { divergence, mean } from '../../nn/losses.js'
+import { divergence, mean, meanSquare } from '../../nn/losses.js'
 import type { Net } from '../../nn/net.js'
 import type { Objective } from '../../train/index.js'
 import type { PassContext } from '../pass.js'
@@ -66,7 +66,6 @@ export function matchOriginal(original: Session, matched: readonly Matched[]): O
 
 /** mean((x - t)^2) / mean(t^2) */
 export function relativeError(net: Net, x: Value, target: Value): Value {
-  const difference = net.op('Sub', [x, target])
   const power = mean(net, net.op('Mul', [target, target]))
-  return net.op('Div', [mean(net, net.op('Mul', [difference, difference])), net.op('Add', [power, net.float(1e-12)])])
+  return net.op('Div', [meanSquare(net, x, target), net.op('Add', [power, net.float(1e-12)])])
 }

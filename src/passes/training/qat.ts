@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { definePass } from '../pass.js'
-import { closeQuantizers, openQuantizers } from './fake-quantization.js'
+import { closeQuantizers, openQuantizers, scalesAt } from './fake-quantization.js'
 import { matchedValues, matchOriginal, openOriginal } from './match.js'
 import { trainingOptions, trainOnCalibration } from './on-calibration.js'
 
@@ -29,12 +29,8 @@ export const qat = definePass({
     if (!weights.length) return { changed: 0, refused: [{ what: 'model', why: 'it has no quantized weights' }] }
     const matched = matchedValues(student, original, blocks)
     const teacher = await openOriginal(original, matched, context)
-    const scales = scaleRate ? weights.map(({ scale }) => scale) : []
     try {
-      const details = await trainOnCalibration(student, matchOriginal(teacher, matched), training, context, {
-        extra: scales,
-        groups: scales.map((match) => ({ match, rate: scaleRate, weightDecay: 0 })),
-      })
+      const details = await trainOnCalibration(student, matchOriginal(teacher, matched), training, context, scalesAt(scaleRate, weights))
       await closeQuantizers(graph, student, weights)
       return { changed: weights.length, details }
     } finally {

@@ -1,8 +1,8 @@
 import * as z from 'zod'
-import { adamW, schedule } from '../../train/index.js'
 import { definePass } from '../pass.js'
 import { reconstructBlocks } from './blocks.js'
-import { closeQuantizers, type OpenedWeight, openQuantizers } from './fake-quantization.js'
+import { closeQuantizers, type OpenedWeight, openQuantizers, scalesAt } from './fake-quantization.js'
+import { courseOn, trainingOptions } from './on-calibration.js'
 
 /**
  * Block-wise reconstruction of a quantized model: block after block, weights, scales, biases and gains are trained through the quantizers until
@@ -15,43 +15,30 @@ export const reconstruct = definePass({
   summary: 'Trains a quantized model block by block to give what the blocks of the original give',
   source: 'Li et al. 2021, BRECQ',
   options: z.strictObject({
-    steps: z.number().int().positive().default(100).describe('updates of a block'),
-    learningRate: z.number().positive().default(3e-5),
+    ...trainingOptions({ steps: 100, learningRate: 3e-5 }, 'updates of a block'),
     scaleRate: z.number().nonnegative().default(0.1).describe('factor on the learning rate of scales; 0 keeps them'),
-    accumulate: z.number().int().positive().default(4).describe('calibration batches of an update'),
     memory: z.number().positive().default(512).describe('megabytes of activations that stay in memory; more lie on disk'),
   }),
   needs: { calibration: true, original: true },
   exact: false,
-  async run(model, { steps, learningRate, scaleRate, accumulate, memory }, context) {
+  async run(model, { scaleRate, memory, ...training }, context) {
     const graph = model.graph
-    const { batches } = context.calibration!
+    const calibration = context.calibration!
     let changed = 0
     let opened: OpenedWeight[] = []
     const figures = await reconstructBlocks(
       graph,
       context.original!.graph,
-      batches,
+      calibration.batches,
       {
         open(block) {
           opened = openQuantizers(block)
           changed += opened.length
-          const scales = scaleRate ? opened.map(({ scale }) => scale) : []
-          return { extra: scales, groups: scales.map((match) => ({ match, rate: scaleRate, weightDecay: 0 })) }
+          return scalesAt(scaleRate, opened)
         },
         close: (block) => closeQuantizers(graph, block, opened),
       },
-      {
-        training: {
-          steps,
-          accumulate: Math.min(accumulate, batches.length),
-          learningRate,
-          schedule: schedule('cosine'),
-          optimizer: adamW({ beta2: 0.99 }),
-          seed: context.random.bits(),
-        },
-        budget: memory * 1e6,
-      },
+      { training: courseOn(calibration, training, context.random), budget: memory * 1e6 },
       context,
     )
     if (!changed) return { changed, refused: [{ what: 'model', why: 'it has no quantized weights' }] }

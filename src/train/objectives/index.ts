@@ -14,7 +14,7 @@ export {
   type RelationsOptions,
 } from './distillation-terms.js'
 export { type ImageClassificationOptions, imageClassification } from './image-classification.js'
-export { classNames, severalClasses, withClasses } from './labels.js'
+export { classNames, severalClasses } from './labels.js'
 export { type MaskedLanguageModelOptions, maskedLanguageModel } from './masked-language-model.js'
 export type { MaskingUnit } from './masking.js'
 export { type SelfDistillationOptions, selfDistillation } from './self-distillation.js'

@@ -34,16 +34,6 @@ export function severalClasses(samples: readonly Labelled[]): string[] {
   return names
 }
 
-/** A configuration whose classes have these names, in the order of their indexes. */
-export function withClasses(config: Config | null, names: readonly string[]): Config {
-  return {
-    ...config,
-    num_labels: names.length,
-    id2label: Object.fromEntries(names.map((name, i) => [String(i), name])),
-    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
-  }
-}
-
 /**
  * The index of the class of each sample, by the names in config.json or as a number.
  *
