@@ -93,47 +93,40 @@ export async function tinsmith(...words) {
   return JSON.parse(stdout)
 }
 
-/**
- * A Python with onnxruntime and onnx in an environment of its own below the system's temporary folder; made on first use.
- * Null, with a message, where there is no Python or no package index.
- */
+/** A Python with onnxruntime and onnx; see {@link environment}. */
 export function python() {
-  const folder = path.join(os.tmpdir(), 'tinsmith-bench-python')
-  const file = path.join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python')
-  const versions = () => {
-    const asked = spawnSync(file, [
-      '-c',
-      'import onnx, onnxruntime, platform as p; print(onnxruntime.__version__, onnx.__version__, p.python_version())',
-    ])
-    return asked.status === 0 ? asked.stdout.toString().trim().split(' ') : null
-  }
-  if (!versions()) {
-    console.error('making an environment with the Python packages onnxruntime and onnx ...')
-    spawnSync('python3', ['-m', 'venv', folder])
-    spawnSync(file, ['-m', 'pip', 'install', '--quiet', 'onnxruntime', 'onnx'], { stdio: ['ignore', 'ignore', 'ignore'] })
-  }
-  const found = versions()
-  if (found) return { file, versions: { 'onnxruntime (Python)': found[0], onnx: found[1], python: found[2] } }
-  console.error('Python peers are left out: there is no Python with onnxruntime and onnx, and none could be made')
-  return null
+  const script = 'import onnx, onnxruntime as r, platform as p; print(r.__version__, onnx.__version__, p.python_version())'
+  return environment('python', ['onnxruntime', 'onnx'], script, ['onnxruntime (Python)', 'onnx', 'python'])
 }
 
-/** A Python with PyTorch and transformers, made on first use (some gigabytes); null with a message where that cannot be. `TINSMITH_TORCH` names one that is there. */
+/** A Python with PyTorch and transformers (some gigabytes); `TINSMITH_TORCH` names one that is there. See {@link environment}. */
 export function torch() {
-  const folder = path.join(os.tmpdir(), 'tinsmith-bench-torch')
-  const file = process.env.TINSMITH_TORCH ?? path.join(folder, 'bin/python')
+  const script = 'import torch, transformers as t; print(torch.__version__, t.__version__)'
+  return environment('torch', ['torch==2.15', 'transformers'], script, ['torch', 'transformers'], process.env.TINSMITH_TORCH)
+}
+
+/**
+ * A Python with packages in an environment of its own below the system's temporary folder; made on first use. Null, with a message,
+ * where there is no Python or no package index.
+ *
+ * @param script prints the versions that `names` are for
+ * @param given a Python to use instead
+ */
+function environment(name, packages, script, names, given) {
+  const folder = path.join(os.tmpdir(), `tinsmith-bench-${name}`)
+  const file = given ?? path.join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python')
   const versions = () => {
-    const asked = spawnSync(file, ['-c', 'import torch, transformers as t; print(torch.__version__, t.__version__)'])
+    const asked = spawnSync(file, ['-c', script])
     return asked.status === 0 ? asked.stdout.toString().trim().split(' ') : null
   }
   if (!versions()) {
-    console.error('making an environment with the Python packages torch and transformers ...')
+    console.error(`making an environment with the Python packages ${packages.join(' and ')} ...`)
     spawnSync('python3', ['-m', 'venv', folder])
-    spawnSync(file, ['-m', 'pip', 'install', '--quiet', 'torch==2.15', 'transformers'], { stdio: ['ignore', 'ignore', 'ignore'] })
+    spawnSync(file, ['-m', 'pip', 'install', '--quiet', ...packages], { stdio: ['ignore', 'ignore', 'ignore'] })
   }
   const found = versions()
-  if (found) return { file, versions: { torch: found[0], transformers: found[1] } }
-  console.error('PyTorch is left out: there is no Python with torch and transformers, and none could be made')
+  if (found) return { file, versions: Object.fromEntries(names.map((key, i) => [key, found[i]])) }
+  console.error(`Python peers are left out: there is no Python with ${packages.join(' and ')}, and none could be made`)
   return null
 }
 

@@ -12,9 +12,10 @@ import { readSafetensors } from '../dist/formats/index.js'
 import { architectureOf, checkpointTensors } from '../dist/models/index.js'
 import { crossEntropy, meanSquare, nextTokenLoss } from '../dist/nn/losses.js'
 import { Net } from '../dist/nn/net.js'
-import { allocate, sizeOf } from '../dist/numbers/dtype.js'
+import { textFeeds } from '../dist/pipelines/feeds.js'
 import { importModel } from '../dist/raise/import.js'
 import { resolveGroups } from '../dist/train/groups.js'
+import { portsOf } from '../dist/train/objectives/text-inputs.js'
 import { adamW } from '../dist/train/optimizers/adamw.js'
 import { isWeight } from '../dist/train/parameters.js'
 import { TrainingStep } from '../dist/train/training-step.js'
@@ -36,27 +37,17 @@ const losses = {
   'mean-square': (net, outputs) => meanSquare(net, outputs.last_hidden_state, net.float(0)),
 }
 
-/** A batch for the graph's inputs: what the reference was given, empty caches. */
+/** A batch for the graph's inputs: what the reference was given, and what follows from it (positions, empty caches). */
 function feedsOf(graph, reference, labels) {
-  const feeds = {}
-  for (const input of graph.inputs) {
-    const given = reference.get(`in.${input.name}`) ?? (input.name === 'labels' ? labels : undefined)
-    const batch = [...reference].find(([name]) => name.startsWith('in.'))[1].shape[0]
-    const shape = input.shape.map((dim, axis) => (typeof dim === 'number' ? dim : axis === 0 ? batch : 0))
-    if (given) feeds[input.name] = given
-    else if (input.name.startsWith('past')) feeds[input.name] = { dtype: input.dtype, shape, data: allocate(input.dtype, sizeOf(shape)) }
-    else {
-      const like = reference.get('in.input_ids')
-      const ones = input.name === 'attention_mask' ? 1n : 0n
-      const data =
-        input.name === 'position_ids'
-          ? BigInt64Array.from({ length: sizeOf(like.shape) }, (_, i) => BigInt(i % like.shape[1]))
-          : new BigInt64Array(sizeOf(like.shape)).fill(ones)
-      feeds[input.name] = { dtype: 'int64', shape: like.shape, data }
-    }
-  }
-  if (labels) feeds.labels = labels
-  return feeds
+  const given = Object.fromEntries([...reference].filter(([name]) => name.startsWith('in.')).map(([name, array]) => [name.slice(3), array]))
+  const text = given.input_ids
+    ? textFeeds({ inputs: portsOf(graph) }, { attention_mask: onesLike(given.input_ids), ...given }, given)
+    : given
+  return labels ? { ...text, labels } : text
+}
+
+function onesLike({ dtype, shape, data }) {
+  return { dtype, shape, data: data.map(() => 1n) }
 }
 
 function norm(values) {
