@@ -1,10 +1,10 @@
 import { TinsmithError, throwIfAborted, unsupported, usage } from '../../base/errors.js'
 import type { NDArray } from '../../numbers/dtype.js'
+import { checkFeeds, wantedOutputs } from '../feeds.js'
+import { ArrayOutput } from '../outputs.js'
 import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
 import { onAbort } from './abort.js'
-import { checkFeeds, wantedOutputs } from './feeds.js'
 import { isOutOfMemory, sentenceOf } from './messages.js'
-import { ArrayOutput } from './outputs.js'
 import { type Answer, isShared, movable, type Ports, type Request, type WireArray } from './web-protocol.js'
 
 /** A thread that runs worker.browser.js: a Worker of the browser or of Node.js behind one face. */

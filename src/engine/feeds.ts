@@ -1,6 +1,6 @@
-import { badInput, didYouMean, usage } from '../../base/errors.js'
-import { type DType, dtypes, type NDArray, sizeOf } from '../../numbers/dtype.js'
-import type { Feeds, Port, RunOptions } from '../session.js'
+import { badInput, didYouMean, usage } from '../base/errors.js'
+import { type DType, dtypes, type NDArray, sizeOf } from '../numbers/dtype.js'
+import type { Feeds, Port, RunOptions } from './session.js'
 
 /** A port as people read it: `float32 [batch, 384]`. */
 export function portText(port: Port): string {

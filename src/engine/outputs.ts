@@ -1,5 +1,5 @@
-import type { DType, Elements, NDArray } from '../../numbers/dtype.js'
-import type { Output } from '../session.js'
+import type { DType, Elements, NDArray } from '../numbers/dtype.js'
+import type { Output } from './session.js'
 
 /** An output whose elements are in JavaScript's memory. */
 export class ArrayOutput implements Output {

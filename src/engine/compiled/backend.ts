@@ -1,0 +1,55 @@
+import type { Plan } from './plan/plan.js'
+
+/** What runs plans: machine code, WebAssembly, or plain JavaScript, which is what the others are compared with. */
+export interface Backend {
+  readonly name: 'x64' | 'wasm' | 'reference'
+  /**
+   * Makes the kernels and packs the weights.
+   *
+   * @param threads how many work at the same time, at most
+   * @throws TinsmithError `unsupported` where the machine cannot run the kernels, `out-of-memory`
+   */
+  compile(plan: Plan, options: { readonly threads: number }): Promise<Program>
+}
+
+/** A plan that is ready to run. Runs may overlap. */
+export interface Program {
+  /** Bytes of packed weights and tables. */
+  readonly weightBytes: number
+  /** Names of the kernels that the steps use, in order; for people. */
+  readonly kernels: readonly string[]
+  /**
+   * Runs all sequences of a batch and fills its outputs. The event loop stays free.
+   *
+   * @throws TinsmithError `interrupted` when the signal fires
+   */
+  run(batch: Batch, signal?: AbortSignal): Promise<void>
+  /** Room for keys and values of a sequence of up to `capacity` tokens. */
+  allocateCache(capacity: number): Cache
+  dispose(): Promise<void>
+}
+
+/** Keys and values of a sequence, in the backend's memory: layer by layer, keys then values, [capacity, columns] float32. */
+export interface Cache {
+  readonly capacity: number
+  /** The keys or values of the first `tokens` tokens of a layer [tokens, columns], copied. */
+  read(layer: number, part: 'keys' | 'values', tokens: number): Float32Array
+  write(layer: number, part: 'keys' | 'values', values: Float32Array): void
+  dispose(): void
+}
+
+/** Sequences of tokens, one after the other without padding. */
+export interface Batch {
+  /** [sequences + 1]: the row of each sequence's first token, and the number of tokens. */
+  readonly starts: Int32Array
+  /** [sequences]: tokens that lie in each sequence's cache already; zeros where the plan has no caches. */
+  readonly pasts: Int32Array
+  /** [sequences], where the plan has caches: of room enough for past and new tokens. */
+  readonly caches?: readonly Cache[]
+  /** [tokens] by input. */
+  readonly numbers: Readonly<Record<string, Int32Array>>
+  /** [sequences, elements] by input. */
+  readonly images: Readonly<Record<string, Float32Array>>
+  /** The outputs that are wanted, [rows, columns] each: filled by the run. */
+  readonly outputs: Readonly<Record<string, Float32Array>>
+}

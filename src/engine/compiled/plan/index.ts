@@ -1,0 +1,104 @@
+import type { Graph } from '../../../ir/graph.js'
+import type { Node, Value } from '../../../ir/node.js'
+import { memoryOf, type Plan } from './plan.js'
+import { attentionRules } from './rules/attention.js'
+import { elementwiseRules } from './rules/elementwise.js'
+import { embeddingRules } from './rules/embeddings.js'
+import { layoutRules } from './rules/layout.js'
+import { linearRules } from './rules/linears.js'
+import { normRules } from './rules/norms.js'
+import { patchRules } from './rules/patches.js'
+import { poolingRules } from './rules/pooling.js'
+import { quantizedRules } from './rules/quantized.js'
+import type { View } from './steps.js'
+import { missingOperators, type TranslationRule, Translator } from './translator.js'
+
+const families = [
+  quantizedRules,
+  embeddingRules,
+  linearRules,
+  elementwiseRules,
+  normRules,
+  attentionRules,
+  poolingRules,
+  patchRules,
+  layoutRules,
+]
+
+/** All rules for a type of node, in the order in which they are tried. */
+const rules = new Map<string, TranslationRule[]>()
+for (const family of families) for (const [type, rule] of Object.entries(family)) rules.set(type, [...(rules.get(type) ?? []), rule])
+
+/**
+ * Turns a canonical graph into steps over rows of tokens without padding.
+ *
+ * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
+ */
+export async function planOf(graph: Graph): Promise<Plan> {
+  const translator = new Translator(graph)
+  for (const input of graph.inputs) meanInput(input, translator)
+  const missing: Node[] = []
+  for (const node of neededNodes(graph)) if (!(await translate(node, translator))) missing.push(node)
+  const outputs = new Map<string, View>()
+  for (const output of graph.outputs) {
+    if (translator.meaning(output)?.kind === 'cache') continue
+    const rows = translator.rows(output)
+    if (rows) outputs.set(output.name, rows.view)
+    else if (output.producer && !missing.includes(output.producer)) missing.push(output.producer)
+  }
+  if (missing.length) throw missingOperators(missing)
+  const { steps, caches, images, tokens } = translator
+  translator.prune([...outputs.values()])
+  const numbers = new Set(
+    steps.flatMap((step) =>
+      step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],
+    ),
+  )
+  return {
+    steps,
+    outputs,
+    numbers: [...new Set([...numbers].flatMap((one) => (one === 'index' ? [] : [one.input])))],
+    images,
+    caches,
+    tokens,
+    memory: memoryOf(steps, outputs.values()),
+  }
+}
+
+async function translate(node: Node, translator: Translator): Promise<boolean> {
+  for (const rule of rules.get(node.type) ?? []) if (await rule(node, translator)) return true
+  if (node.type !== 'Shape' && !node.inputs.every((input) => translator.isHost(input))) return false
+  const isMask = ['Unsqueeze', 'Squeeze', 'Reshape'].includes(node.type) && translator.meaning(node.input(0))?.kind === 'ones'
+  for (const output of node.outputs) translator.mean(output, { kind: isMask ? 'ones' : 'host' })
+  return true
+}
+
+function meanInput(input: Value, translator: Translator): void {
+  const { name, shape, dtype } = input
+  const cached = /^past_key_values\.(\d+)\.(key|value)$/.exec(name)
+  if (cached && shape) {
+    const [layer, part] = [Number(cached[1]), cached[2] === 'key' ? 'keys' : 'values'] as const
+    const columns = { [part === 'keys' ? 'keyColumns' : 'valueColumns']: Number(shape[1]) * Number(shape[3]) }
+    translator.caches[layer] = { ...(translator.caches[layer] ?? { keyColumns: 0, valueColumns: 0 }), ...columns }
+    translator.mean(input, { kind: 'cache', layer, part })
+    return
+  }
+  if (dtype === 'float32' && shape?.length === 4)
+    translator.images.set(
+      name,
+      shape.slice(1).reduce<number>((a, b) => a * Number(b), 1),
+    )
+  translator.mean(input, { kind: 'host' })
+}
+
+/** Nodes that outputs depend on, in the graph's order. */
+function neededNodes(graph: Graph): Node[] {
+  const needed = new Set<Node>()
+  const pending = graph.outputs.flatMap(({ producer }) => (producer ? [producer] : []))
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (needed.has(node)) continue
+    needed.add(node)
+    for (const input of node.inputs) if (input?.producer) pending.push(input.producer)
+  }
+  return [...graph.nodes()].filter((node) => needed.has(node))
+}

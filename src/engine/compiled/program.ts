@@ -1,0 +1,95 @@
+import { type Buffer, type RowKind, rowBytes, type Step, type StepKind, type StepOf, type TokenNumbers, type View } from './plan/steps.js'
+
+/**
+ * A word of the block of parameters that a kernel is called with; what a run decides about is filled in before each run.
+ *
+ * - a number: itself; `float`: the bits of a float32
+ * - `address`: of the first element of a view, or of the numbers (int32, one for each token) or images (float32) of an input
+ * - `stride`: bytes from one row of the view to the next
+ * - `rows`: how many there are in this run
+ * - `constant`: the address of memory that is filled at load and only read; the same array is held once
+ * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind
+ * - `sequences`: the address of the run's table of sequences (`sequenceWords`)
+ * - `cache`: how far the keys or values of one of its layers lie behind the start of a sequence's cache, in bytes for each token of its capacity
+ */
+export type Word =
+  | number
+  | { readonly float: number }
+  | { readonly address: View | TokenNumbers | { readonly image: string } }
+  | { readonly stride: View }
+  | { readonly rows: RowKind }
+  | { readonly constant: ArrayBufferView }
+  | { readonly scratch: number; readonly per?: RowKind }
+  | { readonly sequences: true }
+  | { readonly cache: { readonly layer: number; readonly part: 'keys' | 'values' } }
+
+/**
+ * What the table of sequences says of each, in words of the kernel's width: its first row and number of rows among the tokens of the run,
+ * the number of tokens that lie in its cache already, the cache's address (0 without), and the number of tokens that it has room for.
+ *
+ * A cache holds, for each attention with a cache, keys and then values [capacity, key value heads * head size] in float32, token by token.
+ */
+export const sequenceWords = ['first', 'rows', 'past', 'cache', 'capacity'] as const
+
+/** The kernel of a step: code, and what it is called with. */
+export interface StepKernel<Code> {
+  /** Equal keys stand for equal code. */
+  readonly key: string
+  code(): Code
+  readonly words: readonly Word[]
+}
+
+/** The kernels of a step, in the order in which they are called; tensors are read for it. */
+export type StepKernels<Code> = readonly StepKernel<Code>[] | Promise<readonly StepKernel<Code>[]>
+
+/** Kernels for every kind of step: the compiler says which is missing. */
+export type KernelRules<Code, Context> = {
+  readonly [K in StepKind]: (step: StepOf<K>, context: Context) => StepKernels<Code>
+}
+
+/** Chooses the rule for a step. */
+export function kernelsOf<Code, Context>(rules: KernelRules<Code, Context>, step: Step, context: Context): StepKernels<Code> {
+  const rule = rules[step.kind] as (step: Step, context: Context) => StepKernels<Code>
+  return rule(step, context)
+}
+
+/** Where buffers lie in an arena: bytes for each row before them, so that they move together when there are more rows. */
+export interface MemoryPlan {
+  /** Bytes of the arena for each row of a kind. */
+  readonly bytes: Readonly<Record<RowKind, number>>
+  readonly offsets: ReadonlyMap<Buffer, number>
+}
+
+/** The offset of a view in an arena for these numbers of rows: buffers of tokens first, those of sequences behind them. */
+export function viewOffset({ bytes, offsets }: MemoryPlan, { buffer, column }: View, rows: Readonly<Record<RowKind, number>>): number {
+  const start = buffer.per === 'token' ? 0 : bytes.token * rows.token
+  return start + offsets.get(buffer)! * rows[buffer.per] + column * (buffer.dtype === 'uint8' ? 1 : 4)
+}
+
+/** Bytes that an arena needs for these numbers of rows; kernels may read 64 bytes beyond the last row. */
+export function arenaBytes({ bytes }: MemoryPlan, rows: Readonly<Record<RowKind, number>>): number {
+  return bytes.token * rows.token + bytes.sequence * rows.sequence + 64
+}
+
+/**
+ * Gives each buffer a place such that none overlaps another that is needed at the same time. First fit in the order of the steps.
+ */
+export function planMemory(lifetimes: ReadonlyMap<Buffer, readonly [first: number, last: number]>): MemoryPlan {
+  const offsets = new Map<Buffer, number>()
+  const bytes = { token: 0, sequence: 0 }
+  const buffers = [...lifetimes].sort(([, [a]], [, [b]]) => a - b)
+  for (const [buffer, [first, last]] of buffers) {
+    const neighbours = buffers
+      .filter(([other, [from, to]]) => offsets.has(other) && other.per === buffer.per && from <= last && first <= to)
+      .map(([other]) => [offsets.get(other)!, offsets.get(other)! + rowBytes(other)])
+      .sort(([a], [b]) => a - b)
+    let offset = 0
+    for (const [start, end] of neighbours) {
+      if (start >= offset + rowBytes(buffer)) break
+      offset = Math.max(offset, end)
+    }
+    offsets.set(buffer, offset)
+    bytes[buffer.per] = Math.max(bytes[buffer.per], offset + rowBytes(buffer))
+  }
+  return { bytes, offsets }
+}

@@ -1,0 +1,53 @@
+import type { StepOf } from '../plan/steps.js'
+import { activationFunctions } from './functions.js'
+import { rowOf } from './quantize.js'
+import type { Run } from './run.js'
+
+/** output = activation(input @ weight + bias) + residual; integers are summed exactly, floats in float64. */
+export async function linear(step: StepOf<'linear'>, run: Run): Promise<void> {
+  const multiply = await productOf(step, run)
+  const output = run.arena.floats(step.output)
+  const bias = step.bias && (await run.floats(step.bias))
+  const residual = step.residual && run.arena.floats(step.residual)
+  const activate = step.activation ? activationFunctions[step.activation] : (x: number) => x
+  for (let row = 0; row < output.count; row++) {
+    const before = residual && rowOf(residual, row).slice()
+    const products = multiply(row)
+    const target = rowOf(output, row)
+    for (let column = 0; column < output.columns; column++)
+      target[column] = activate(products[column] + (bias?.[column] ?? 0)) + (before?.[column] ?? 0)
+  }
+}
+
+type Product = (row: number) => Float64Array
+
+async function productOf({ input, output, weight }: StepOf<'linear'>, run: Run): Promise<Product> {
+  const [inputs, outputs] = [input.columns, output.columns]
+  const sums = (row: ArrayLike<number>, matrix: ArrayLike<number>) => {
+    const result = new Float64Array(outputs)
+    for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++) result[o] += row[i] * matrix[i * outputs + o]
+    return result
+  }
+  if (weight.kind === 'float32') {
+    const [values, rows] = [await run.floats(weight.values), run.arena.floats(input)]
+    return (row) => sums(rowOf(rows, row), values)
+  }
+  if (weight.kind === 'blocks') {
+    const [codes, scale, minimum] = [await run.integers(weight.codes), await run.floats(weight.scale), await run.floats(weight.minimum)]
+    const values = Float64Array.from(codes, (code, i) => {
+      const [place, column] = [Math.floor(i / outputs), i % outputs]
+      const at = Math.floor(place / weight.block) * outputs + column
+      return scale[at] * code + minimum[at]
+    })
+    const rows = run.arena.floats(input)
+    return (row) => sums(rowOf(rows, row), values)
+  }
+  const [codes, scale, rows] = [await run.integers(weight.codes), await run.floats(weight.scale), run.arena.codes(input)]
+  const columnSums = sums(new Array<number>(inputs).fill(1), codes)
+  const quantization = weight.input
+  const parameters = quantization.kind === 'rows' ? run.arena.floats(quantization.parameters) : undefined
+  return (row) => {
+    const [rowScale, offset] = quantization.kind === 'static' ? [quantization.scale, -quantization.zeroPoint] : rowOf(parameters!, row)
+    return sums(rowOf(rows, row), codes).map((sum, o) => (sum + offset * columnSums[o]) * rowScale * scale[o])
+  }
+}

@@ -1,0 +1,162 @@
+import type { StepKind, StepOf } from '../plan/steps.js'
+import { isView } from '../plan/steps.js'
+import { attend, type Past } from './attention.js'
+import type { ReferenceCache } from './backend.js'
+import { activationFunctions, binaryOperators } from './functions.js'
+import { linear } from './linear.js'
+import { quantizeRow, rangeOfRow, rowOf } from './quantize.js'
+import type { Run } from './run.js'
+
+/** What each kind of step computes, in plain JavaScript: sums in float64, results rounded to float32. */
+export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: Run) => void | Promise<void> } = {
+  async embed({ lookups, output }, run) {
+    const rows = run.arena.floats(output)
+    const sums = new Float64Array(rows.count * rows.columns)
+    for (const { table, numbers } of lookups) {
+      const values = (await table.values.read()) as Float32Array | Int8Array
+      const scale = table.scale && (await run.floats(table.scale))
+      run.numbers(numbers).forEach((number, row) => {
+        const factor = scale ? scale[number] : 1
+        for (let column = 0; column < rows.columns; column++)
+          sums[row * rows.columns + column] += factor * values[number * rows.columns + column]
+      })
+    }
+    for (let row = 0; row < rows.count; row++) rowOf(rows, row).set(sums.subarray(row * rows.columns, (row + 1) * rows.columns))
+  },
+
+  patches({ input, channels, height, width, size, leading, output }, run) {
+    const rows = run.arena.floats(output)
+    const images = run.batch.images[input]
+    const across = width / size
+    for (let row = 0; row < rows.count; row++) {
+      const piece = run.places[row] - leading
+      const target = rowOf(rows, row)
+      if (piece < 0) {
+        target.fill(0)
+        continue
+      }
+      const [top, left] = [Math.floor(piece / across) * size, (piece % across) * size]
+      for (let channel = 0; channel < channels; channel++)
+        for (let y = 0; y < size; y++) {
+          const from = ((run.sequences[row] * channels + channel) * height + top + y) * width + left
+          target.set(images.subarray(from, from + size), (channel * size + y) * size)
+        }
+    }
+  },
+
+  linear,
+
+  async norm({ input, centered, epsilon, weight, bias, output }, run) {
+    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
+    const [factors, terms] = [await run.floats(weight), bias && (await run.floats(bias))]
+    const size = factors.length
+    for (let row = 0; row < rows.count; row++)
+      for (let first = 0; first < rows.columns; first += size) {
+        const group = rowOf(rows, row).subarray(first, first + size)
+        const mean = centered ? group.reduce((a, b) => a + b, 0) / size : 0
+        const variance = group.reduce((sum, x) => sum + (x - mean) ** 2, 0) / size
+        const result = Float32Array.from(group, (x, i) => ((x - mean) / Math.sqrt(variance + epsilon)) * factors[i] + (terms?.[i] ?? 0))
+        rowOf(results, row).set(result, first)
+      }
+  },
+
+  async quantize({ input, factors, quantization, highest, output }, run) {
+    const [rows, codes] = [run.arena.floats(input), run.arena.codes(output)]
+    const columnFactors = factors && (await run.floats(factors))
+    for (let row = 0; row < rows.count; row++) {
+      const values = rowOf(rows, row)
+      if (quantization.kind === 'static') {
+        const multipliers = (column: number) => Math.fround((columnFactors?.[column] ?? 1) / quantization.scale)
+        quantizeRow(values, multipliers, quantization.zeroPoint, highest, rowOf(codes, row))
+        continue
+      }
+      const scaled = columnFactors ? values.map((value, column) => value * columnFactors[column]) : values
+      const { scale, inverse, zeroPoint } = rangeOfRow(scaled, highest)
+      quantizeRow(scaled, () => inverse, zeroPoint, highest, rowOf(codes, row))
+      rowOf(run.arena.floats(quantization.parameters), row).set([scale, -zeroPoint])
+    }
+  },
+
+  activation({ function: name, input, gate, output }, run) {
+    const [rows, gates, results] = [run.arena.floats(input), gate && run.arena.floats(gate), run.arena.floats(output)]
+    const activate = activationFunctions[name]
+    for (let row = 0; row < rows.count; row++) {
+      const factors = gates && rowOf(gates, row)
+      rowOf(results, row).set(rowOf(rows, row).map((x, i) => activate(x) * (factors?.[i] ?? 1)))
+    }
+  },
+
+  async combine({ operator, left, right, output }, run) {
+    const [rows, results] = [run.arena.floats(left), run.arena.floats(output)]
+    const operate = binaryOperators[operator]
+    const constant = isView(right) ? undefined : await run.floats(right)
+    const others = isView(right) ? run.arena.floats(right) : undefined
+    for (let row = 0; row < rows.count; row++) {
+      const other = constant ?? rowOf(others!, row)
+      rowOf(results, row).set(rowOf(rows, row).map((x, i) => operate(x, other[other.length === 1 ? 0 : i])))
+    }
+  },
+
+  length({ input, output }, run) {
+    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
+    for (let row = 0; row < rows.count; row++) rowOf(results, row)[0] = Math.hypot(...rowOf(rows, row))
+  },
+
+  async rotary({ input, headSize, rotary, interleaved, cos, sin, numbers, output }, run) {
+    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
+    const [cosines, sines, positions] = [await run.floats(cos), await run.floats(sin), run.numbers(numbers)]
+    const half = rotary / 2
+    for (let row = 0; row < rows.count; row++) {
+      const values = rowOf(rows, row).slice()
+      const result = rowOf(results, row)
+      result.set(values)
+      for (let head = 0; head < rows.columns; head += headSize)
+        for (let i = 0; i < half; i++) {
+          const [first, second] = interleaved ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half]
+          const [c, s] = [cosines[positions[row] * half + i], sines[positions[row] * half + i]]
+          result[first] = values[first] * c - values[second] * s
+          result[second] = values[first] * s + values[second] * c
+        }
+    }
+  },
+
+  attention(step, run) {
+    const { floats } = { floats: (view: typeof step.key) => run.arena.floats(view) }
+    const [query, key, value, output] = [floats(step.query), floats(step.key), floats(step.value), floats(step.output)]
+    run.batch.pasts.forEach((past, sequence) => {
+      const [first, end] = run.batch.starts.slice(sequence, sequence + 2)
+      const all = ({ data, stride, columns }: typeof key, part: 'keys' | 'values'): Past => {
+        if (step.cache === undefined) return { data: data.subarray(first * stride), stride, tokens: end - first }
+        const cache = run.batch.caches![sequence] as ReferenceCache
+        const stored = cache.layer(step.cache, part)
+        for (let row = first; row < end; row++)
+          stored.set(data.subarray(row * stride, row * stride + columns), (past + row - first) * columns)
+        return { data: stored, stride: columns, tokens: past + end - first }
+      }
+      attend(step, query, all(key, 'keys'), all(value, 'values'), first, end - first, output)
+    })
+  },
+
+  pool({ how, input, output }, run) {
+    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
+    for (let sequence = 0; sequence < results.count; sequence++) {
+      const [first, end] = run.batch.starts.slice(sequence, sequence + 2)
+      const result = rowOf(results, sequence)
+      if (how !== 'sum') result.set(rowOf(rows, how === 'first' ? first : end - 1))
+      else
+        result.set(
+          result.map((_, column) => {
+            let sum = 0
+            for (let row = first; row < end; row++) sum += rowOf(rows, row)[column]
+            return sum
+          }),
+        )
+    }
+  },
+
+  count({ output }, run) {
+    const results = run.arena.floats(output)
+    for (let sequence = 0; sequence < results.count; sequence++)
+      rowOf(results, sequence)[0] = run.batch.starts[sequence + 1] - run.batch.starts[sequence]
+  },
+}

@@ -1,0 +1,149 @@
+import { badInput, unsupported } from '../../base/errors.js'
+import type { Graph } from '../../ir/graph.js'
+import { checkFeeds, wantedOutputs } from '../feeds.js'
+import { ArrayOutput } from '../outputs.js'
+import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
+import type { Backend, Program } from './backend.js'
+import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
+import { checkPlaces, imagesOf, type Packing, packingOf, pastTokens, tokenNumbers, unpacked } from './packing.js'
+import { planOf } from './plan/index.js'
+import type { Plan } from './plan/plan.js'
+
+/**
+ * Loads a canonical graph into kernels of a backend.
+ *
+ * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
+ */
+export async function openCompiled(graph: Graph, backend: Backend, { threads }: { readonly threads: number }): Promise<Session> {
+  const plan = await planOf(graph)
+  return new CompiledSession(graph, plan, await backend.compile(plan, { threads }), backend.name)
+}
+
+const pastName = /^past_key_values\.(\d+)\.(key|value)$/
+const presentName = /^present\.(\d+)\.(key|value)$/
+
+class CompiledSession implements Session {
+  readonly engine: string
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
+
+  constructor(
+    graph: Graph,
+    readonly plan: Plan,
+    readonly program: Program,
+    backend: string,
+  ) {
+    this.engine = `compiled ${backend}`
+    const port = ({ name, dtype, shape }: Graph['inputs'][number]): Port => ({ name, dtype: dtype!, shape: shape ?? [] })
+    this.inputs = graph.inputs.map(port)
+    this.outputs = graph.outputs.map(port)
+  }
+
+  async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, Output>> {
+    const isCache = (array: Feeds[string]) => array instanceof CacheOutput && array.view.store.program === this.program
+    checkFeeds(this.inputs, feeds, isCache)
+    const wanted = wantedOutputs(this.outputs, options)
+    const { packing, past } = this.#packed(feeds)
+    const pasts = pastTokens(packing, past, feeds.attention_mask)
+    checkPlaces(this.plan, packing, pasts)
+    const tokens = packing.starts[packing.sequences]
+    const counts = pasts.map((count, i) => count + packing.starts[i + 1] - packing.starts[i])
+    const view = this.plan.caches.length ? this.#caches(feeds, packing, past, counts) : undefined
+    const outputs = Object.fromEntries(
+      wanted.flatMap(({ name }) => {
+        const rows = this.plan.outputs.get(name)
+        return rows ? [[name, new Float32Array(rows.columns * (rows.buffer.per === 'token' ? tokens : packing.sequences))]] : []
+      }),
+    )
+    view?.store.used.set(counts)
+    const batch = { starts: packing.starts, pasts, caches: view?.store.caches, outputs }
+    await this.program.run(
+      { ...batch, numbers: tokenNumbers(this.plan, packing, feeds), images: imagesOf(this.plan, feeds) },
+      options.signal,
+    )
+    return this.#results(wanted, outputs, packing, view, options)
+  }
+
+  #packed(feeds: Feeds): { packing: Packing; past: number } {
+    const { tokens } = this.plan
+    const [image] = this.plan.images.keys()
+    if (tokens !== undefined) return { packing: packingOf(feeds[image].shape[0], tokens, 0, undefined), past: 0 }
+    const [first] = this.plan.numbers
+    if (!first) throw unsupported('The compiled engine runs graphs over tokens or images only')
+    const [sequences, width] = feeds[first].shape
+    if (!width) throw badInput('A batch needs one token at least')
+    const mask = feeds.attention_mask
+    const past = this.plan.caches.length ? feeds[this.inputs.find(({ name }) => pastName.test(name))!.name].shape[2] : 0
+    if (mask && (mask.shape[0] !== sequences || mask.shape[1] !== past + width))
+      throw badInput(`attention_mask must have the shape [${sequences}, ${past + width}], not [${mask.shape.join(', ')}]`, {
+        where: 'attention_mask',
+      })
+    return { packing: packingOf(sequences, width, past, mask), past }
+  }
+
+  #caches(feeds: Feeds, packing: Packing, past: number, counts: Int32Array): CacheView {
+    const width = past + packing.width
+    const mask = feeds.attention_mask?.data as BigInt64Array | undefined
+    const seen = Array.from({ length: packing.sequences }, (_, row) =>
+      Array.from({ length: width }, (_, column) => column).filter((column) => mask?.[row * width + column] !== 0n),
+    )
+    const fed = this.inputs.flatMap(({ name }) => {
+      const match = pastName.exec(name)
+      return match
+        ? [{ array: feeds[name], layer: Number(match[1]), part: match[2] === 'key' ? ('keys' as const) : ('values' as const) }]
+        : []
+    })
+    const [{ array: first }] = fed
+    const isOwn = first instanceof CacheOutput && fed.every(({ array }) => array instanceof CacheOutput && array.view === first.view)
+    if (isOwn) return new CacheView(continued(first.view, this.plan.caches.length, counts), counts, seen, width)
+    const store = new CacheStore(this.program, Array.from(counts, capacityFor))
+    for (const { array, layer, part } of fed) fill(store, layer, part, array, seen)
+    return new CacheView(store, counts, seen, width)
+  }
+
+  #results(
+    wanted: readonly Port[],
+    rows: Readonly<Record<string, Float32Array>>,
+    packing: Packing,
+    view: CacheView | undefined,
+    { into = {} }: RunOptions,
+  ): Record<string, Output> {
+    let held = 0
+    const release = () => {
+      if (--held === 0) view?.release()
+    }
+    const results = wanted.map(({ name, shape }): [string, Output] => {
+      const present = presentName.exec(name)
+      if (present && view) {
+        held++
+        const [heads, size] = [Number(shape[1]), Number(shape[3])]
+        return [name, new CacheOutput(view, Number(present[1]), present[2] === 'key' ? 'keys' : 'values', heads, size, once(release))]
+      }
+      const perToken = this.plan.outputs.get(name)!.buffer.per === 'token'
+      const data = perToken ? unpacked(rows[name], packing) : rows[name]
+      const inner = shape.slice(perToken ? 2 : 1).map(Number)
+      const target = into[name]?.data as Float32Array | undefined
+      target?.set(data)
+      const dims = [packing.sequences, ...(perToken ? [packing.width] : []), ...inner]
+      return [name, new ArrayOutput({ dtype: 'float32', shape: dims, data: target ?? data })]
+    })
+    if (!held) view?.release()
+    return Object.fromEntries(results)
+  }
+
+  async profile(): Promise<OperatorTime[]> {
+    throw unsupported('The compiled engine keeps no times of operators', { hint: 'inspect --plan says what each step does.' })
+  }
+
+  async dispose(): Promise<void> {
+    await this.program.dispose()
+  }
+}
+
+function once(action: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) action()
+    done = true
+  }
+}
