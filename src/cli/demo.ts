@@ -1,36 +1,106 @@
 import type { Command } from 'commander'
-import type { DemoResult } from '../commands/demo.js'
+import type { DemoForm, DemoModel, DemoResult } from '../commands/demo.js'
 import type { Act } from './program.js'
-import { figure, size } from './words.js'
+import { duration, figure, size, table } from './words.js'
 
 export function addDemo(program: Command, act: Act): void {
   program
     .command('demo')
-    .description('compress a small model and show before and after')
+    .description('compress two small models that come with the package and show before and after')
     .action(
       act(async (context) => {
         const { demo } = await import('../commands/demo.js')
         const result = await demo(context)
-        return { document: result, text: () => describe(result) }
+        return { document: result, text: () => describeDemo(result) }
       }),
     )
 }
 
-function describe({ model, recipe, before, after, agreement, example, seconds }: DemoResult): string {
-  const [small, fast] = [before.bytes / after.bytes, after.rate.value / before.rate.value]
-  const { query, nearestBefore, nearestAfter } = example
+const forms: Readonly<Record<DemoForm['form'], { readonly name: string; readonly numbers: string }>> = {
+  original: { name: 'before', numbers: '32-bit floats' },
+  int8: { name: 'int8', numbers: '8-bit integers' },
+  int4: { name: 'int4', numbers: '4-bit integers' },
+}
+
+/** What a newcomer should know of a task. */
+interface Explanation {
+  readonly does: readonly string[]
+  /** Head of the column of its quality. */
+  readonly quality: string
+  readonly shown: (value: number) => string
+  readonly measured: (samples: number) => readonly string[]
+  readonly example: (input: string) => string
+}
+
+const explanations: Readonly<Record<string, Explanation>> = {
+  classification: {
+    does: ['reads the definition of a word and says what kind of', 'thing it means: an animal, a feeling, a motion ... It knows 45 kinds.'],
+    quality: 'right answers',
+    shown: (value) => `${value.toFixed(1)} %`,
+    measured: (samples) => [`Right answers are counted on ${samples} definitions that it was not trained on.`],
+    example: (input) => `Asked what "${input}" is, it answers`,
+  },
+  'language-model': {
+    does: ['makes up definitions, a piece of a word at a time.'],
+    quality: 'perplexity',
+    shown: (value) => value.toFixed(2),
+    measured: () => [
+      'Perplexity says among how many pieces it wavers when it guesses the next',
+      'one: less is better. Measured on definitions that it was not trained on.',
+      'Speed is that of reading text.',
+    ],
+    example: (input) => `Asked to go on after "${input}", it writes`,
+  },
+}
+
+/** The result in words for a newcomer, in lines for a terminal of 80 columns. */
+export function describeDemo({ models, seconds }: DemoResult): string {
   return [
-    `${model} turns sentences into vectors, so that similar sentences can be found.`,
-    `Compressed with the recipe ${recipe} in ${figure(seconds)} seconds:`,
+    'Tinsmith comes with small models that it trained itself. A model is mostly a',
+    'long list of numbers. Here Tinsmith writes those of two models with fewer bits,',
+    'so that the models get smaller, and measures what that gains and what it costs.',
     '',
-    `  size        ${size(before.bytes)} before, ${size(after.bytes)} after: ${figure(small)} times smaller`,
-    `  speed       ${figure(before.rate.value)} sentences a second before, ${figure(after.rate.value)} after: ${figure(fast)} times as fast`,
-    `  agreement   the vectors before and after have a cosine of ${figure(agreement.cosine)} on average (1 would be the same)`,
+    ...models.flatMap((model) => [...describeModel(model), '']),
+    'Sizes are those of ONNX files. (The package itself keeps the models as 16-bit',
+    'floats, half as large as the 32-bit floats in which they compute.)',
     '',
-    `  nearest to "${query}"`,
-    `    before: "${nearestBefore}"`,
-    `    after:  "${nearestAfter}"`,
+    `All of this took ${duration(seconds)}, and nothing is left behind. With a model of yours:`,
     '',
-    'Now with a model of yours: tinsmith compress SOURCE OUT',
+    '  tinsmith compress SOURCE OUT',
   ].join('\n')
+}
+
+function describeModel({ model, task, samples, unit, input, forms: [original, ...made] }: DemoModel): string[] {
+  const { does, quality, shown, measured, example } = explanations[task]
+  const rows = [original, ...made].map((form) => {
+    const { name, numbers } = forms[form.form]
+    return [`${name}: ${numbers}`, size(form.bytes), shown(form.quality), `${figure(Math.round(form.rate))} ${unit}`]
+  })
+  return [
+    `${model} ${does[0]}`,
+    ...does.slice(1),
+    '',
+    ...indented(table(['', 'size', quality, 'speed'], rows).split('\n')),
+    '',
+    ...indented(made.map((form) => describeGain(form, original))),
+    ...indented(measured(samples)),
+    '',
+    `  ${example(input)}`,
+    ...indented([original, ...made].map(({ form, answer }) => `  ${forms[form].name.padEnd(8)}${answer}`)),
+  ]
+}
+
+function describeGain({ form, bytes, rate, seconds }: DemoForm, original: DemoForm): string {
+  const smaller = figure(Number((original.bytes / bytes).toPrecision(2)))
+  return `${form} is ${smaller} times smaller ${speed(rate / original.rate)}; it took ${duration(seconds ?? 0)} to make.`
+}
+
+/** Differences that come and go from run to run are none. */
+function speed(ratio: number): string {
+  if (ratio > 0.9 && ratio < 1.1) return 'and about as fast as before'
+  return `${ratio > 1 ? 'and' : 'but only'} ${figure(Number(ratio.toPrecision(2)))} times as fast`
+}
+
+function indented(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`)
 }

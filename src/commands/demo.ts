@@ -1,99 +1,139 @@
-import { cacheFolder, environment, joinPath, pathKind, removeFolder } from '#platform'
-import { TinsmithError } from '../base/errors.js'
-import { cosineSimilarity } from '../numbers/metrics.js'
+import { assetPath, cacheFolder, joinPath, pathKind, removeFolder } from '#platform'
+import { missingAsset } from '../base/folders.js'
 import type { Pipeline } from '../pipelines/index.js'
-import type { Rate } from '../report/index.js'
+import { compare } from './compare.js'
 import { compress } from './compress.js'
 import type { CommandOptions } from './context.js'
-import { demoSentences } from './demo-sentences.js'
 import { load } from './load.js'
-import { measureRates } from './measure.js'
 
-/** A model's folder among test models, and its place on the hub. */
-const [folderName, hubId] = ['all-MiniLM-L6-v2', 'sentence-transformers/all-MiniLM-L6-v2']
+/** The recipes that are shown. */
+export type DemoRecipe = 'int8' | 'int4'
+
+/** Whether a recipe looks at texts first. */
+const calibrated: Readonly<Record<DemoRecipe, boolean>> = { int8: true, int4: false }
+
+/** A model that comes with this package, and what it is shown with. */
+interface EmbeddedModel {
+  readonly name: string
+  readonly task: string
+  readonly metric: string
+  readonly recipes: readonly DemoRecipe[]
+  /** File of samples in the model's folder. */
+  readonly samples: string
+  readonly input: string
+  answer(pipeline: Pipeline, input: string): Promise<string>
+}
+
+const embedded: readonly EmbeddedModel[] = [
+  {
+    name: 'wordnet-classifier',
+    task: 'classification',
+    metric: 'accuracy',
+    recipes: ['int8'],
+    samples: 'samples.csv',
+    input: 'a small bird that sings at night',
+    async answer(pipeline, input) {
+      const [[{ label, score }]] = await pipeline.classify([input])
+      return `${label} (${(100 * score).toFixed(1)} % sure)`
+    },
+  },
+  {
+    name: 'wordnet-language-model',
+    task: 'language-model',
+    metric: 'perplexity',
+    recipes: ['int8', 'int4'],
+    samples: 'samples.txt',
+    input: 'a small bird',
+    answer: async (pipeline, input) => `${input}${await pipeline.generate(input, { maxNewTokens: 12 })}`,
+  },
+]
+
+/** A model as it was trained (`original`, in 32-bit floats) or as a recipe made it. */
+export interface DemoForm {
+  readonly form: 'original' | DemoRecipe
+  readonly bytes: number
+  /** What the task measures on the samples. */
+  readonly quality: number
+  /** Per second, all forms measured in turn. */
+  readonly rate: number
+  /** That compressing took; null for the original. */
+  readonly seconds: number | null
+  /** What it makes of the example. */
+  readonly answer: string
+}
+
+export interface DemoModel {
+  readonly model: string
+  readonly task: string
+  /** What `quality` is: accuracy in percent, or perplexity. */
+  readonly metric: string
+  readonly samples: number
+  /** Of the rates. */
+  readonly unit: string
+  /** The text of the example. */
+  readonly input: string
+  /** The original comes first. */
+  readonly forms: readonly DemoForm[]
+}
 
 export interface DemoResult {
-  readonly model: string
-  readonly recipe: string
-  readonly before: { readonly bytes: number; readonly rate: Rate }
-  readonly after: { readonly bytes: number; readonly rate: Rate }
-  /** Mean cosine of the vectors before and after. */
-  readonly agreement: { readonly cosine: number }
-  readonly example: { readonly query: string; readonly nearestBefore: string; readonly nearestAfter: string }
-  /** That compressing took. */
+  readonly models: readonly DemoModel[]
   readonly seconds: number
 }
 
 /**
- * Compresses a small embedding model into a temporary folder and compares before and after.
+ * Compresses two small models that come with this package, a classifier and a language model, into 8-bit and 4-bit integers and
+ * measures size, quality and speed before and after. Nothing from outside is needed, and nothing is left behind.
  *
- * @throws TinsmithError `failed` when there is no model to show it with
+ * @throws TinsmithError `failed` when the models are missing from the package; `unsupported` in browsers
+ * @example
+ * const { models } = await demo()
  */
 export async function demo(options: CommandOptions = {}): Promise<DemoResult> {
-  const model = await findModel()
-  const out = joinPath(cacheFolder(), 'demo')
   const start = performance.now()
+  const work = joinPath(cacheFolder(), 'demo')
+  const models: DemoModel[] = []
   try {
-    const result = await compressed(model, out, options)
-    const seconds = (performance.now() - start) / 1e3
-    const [before, after] = [await load(model), await load(out)]
-    try {
-      const [old, now] = await measureRates([before, after], samples, options)
-      const [was, is] = [await before.embed(demoSentences), await after.embed(demoSentences)]
-      const cosines = was.map((vector, i) => cosineSimilarity(vector, is[i]))
-      return {
-        model: folderName,
-        recipe: result.recipe,
-        before: { bytes: result.before.bytes, rate: old },
-        after: { bytes: result.after.bytes, rate: now },
-        agreement: { cosine: cosines.reduce((sum, cosine) => sum + cosine, 0) / cosines.length },
-        example: await exampleOf(before, after),
-        seconds,
-      }
-    } finally {
-      for (const pipeline of [before, after]) await pipeline.dispose()
-    }
+    for (const model of embedded) models.push(await show(model, joinPath(work, model.name), options))
   } finally {
-    await removeFolder(out)
+    await removeFolder(work)
   }
+  return { models, seconds: (performance.now() - start) / 1e3 }
 }
 
-const samples = demoSentences.map((text) => ({ texts: [text] }))
-
-async function findModel(): Promise<string> {
-  const home = environment('HOME') ?? environment('USERPROFILE')
-  const places = [environment('TINSMITH_MODELS'), home && joinPath(home, '.cache', 'tinsmith', 'test-models')]
-  for (const place of places) {
-    const folder = place && joinPath(place, folderName)
-    if (folder && (await pathKind(folder)) === 'folder') return folder
+async function show(embedded: EmbeddedModel, work: string, options: CommandOptions): Promise<DemoModel> {
+  const { name, task, metric, samples, input } = embedded
+  const source = await folderOf(name)
+  const folders = [source]
+  const seconds: (number | null)[] = [null]
+  for (const recipe of embedded.recipes) {
+    const start = performance.now()
+    const [out, calibrate] = [joinPath(work, recipe), calibrated[recipe] ? joinPath(source, 'calibration.txt') : undefined]
+    await compress(source, out, { ...options, recipe, calibrate, force: true, fresh: true })
+    folders.push(out)
+    seconds.push((performance.now() - start) / 1e3)
   }
-  return hubId
+  const compared = await compare(folders, { ...options, evaluate: `${task}=${joinPath(source, samples)}` })
+  const forms: DemoForm[] = []
+  for (const [i, form] of (['original', ...embedded.recipes] as const).entries()) {
+    const { bytes, rate, metrics } = compared.rows[i]
+    forms.push({ form, bytes, quality: metrics[metric], rate, seconds: seconds[i], answer: await answerOf(embedded, folders[i]) })
+  }
+  return { model: name, task, metric, samples: compared.samples, unit: compared.unit, input, forms }
 }
 
-async function compressed(model: string, out: string, options: CommandOptions) {
+async function folderOf(name: string): Promise<string> {
+  const address = new URL(`../../assets/${name}`, import.meta.url)
+  const folder = assetPath(address)
+  if ((await pathKind(folder)) !== 'folder') throw missingAsset(address, null)
+  return folder
+}
+
+async function answerOf({ input, answer }: EmbeddedModel, folder: string): Promise<string> {
+  const pipeline = await load(folder)
   try {
-    return await compress(model, out, { ...options, recipe: 'int8', calibrate: demoSentences, force: true, fresh: true })
-  } catch (error) {
-    if (model !== hubId || !(error instanceof TinsmithError) || error.code === 'interrupted') throw error
-    throw new TinsmithError(
-      'failed',
-      `there is no model to show: ${folderName} is neither in TINSMITH_MODELS nor in ~/.cache/tinsmith/test-models, and the hub did not give it`,
-      {
-        hint: error.sentence,
-        cause: error,
-      },
-    )
+    return await answer(pipeline, input)
+  } finally {
+    await pipeline.dispose()
   }
-}
-
-const query = 'Where can I leave my luggage?'
-
-/** The sentence nearest to a query, by each model. */
-async function exampleOf(before: Pipeline, after: Pipeline): Promise<DemoResult['example']> {
-  const nearest = async (pipeline: Pipeline) => {
-    const [asked, ...others] = await pipeline.embed([query, ...demoSentences])
-    const cosines = others.map((vector) => cosineSimilarity(asked, vector))
-    return demoSentences[cosines.indexOf(Math.max(...cosines))]
-  }
-  return { query, nearestBefore: await nearest(before), nearestAfter: await nearest(after) }
 }

@@ -4,7 +4,7 @@ export { type CompressOptions, type CompressResult, compress } from './compress.
 export { conformance } from './conformance.js'
 export type { CommandOptions } from './context.js'
 export { type ConvertOptions, type ConvertResult, convert } from './convert.js'
-export { type DemoResult, demo } from './demo.js'
+export { type DemoForm, type DemoModel, type DemoRecipe, type DemoResult, demo } from './demo.js'
 export { type EvaluateOptions, type EvaluateResult, evaluate, type Measured } from './evaluate.js'
 export {
   type InspectedBlock,

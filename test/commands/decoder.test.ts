@@ -4,29 +4,28 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { SilentProgress } from '../../src/base/progress.js'
 import { compare, compress, convert, evaluate, inspect, load, run } from '../../src/index.js'
-import { sharedPath } from '../support/shared.js'
+import { embeddedPath } from '../support/embedded.js'
 
-const model = sharedPath('models', 'stories260K')
+const model = embeddedPath('wordnet-language-model')
 const work = fs.mkdtempSync(path.join(os.tmpdir(), 'tinsmith-commands-'))
 const out = path.join(work, 'int4')
 const text = path.join(work, 'text.txt')
 const task = `language-model=${text}`
-const story = 'Once upon a time there was a little girl named Lily. She liked to play with her ball in the park. '
 
 beforeAll(() => {
   vi.stubEnv('TINSMITH_CACHE', path.join(work, 'cache'))
-  fs.writeFileSync(text, story.repeat(8))
+  fs.writeFileSync(text, fs.readFileSync(path.join(model, 'samples.txt'), 'utf8').slice(0, 2000))
 })
 afterAll(() => {
   vi.unstubAllEnvs()
   fs.rmSync(work, { recursive: true })
 })
 
-describe.skipIf(!model)('the commands and a small Llama', () => {
+describe('the commands and a small Llama', () => {
   it('compress measures before and after in one run, and what is written is what was measured', async () => {
-    const result = await compress(model!, out, { recipe: 'int4', evaluate: task, report: path.join(work, 'report') })
+    const result = await compress(model, out, { recipe: 'int4', evaluate: task, report: path.join(work, 'report') })
     const { before, after } = result
-    expect(result).toMatchObject({ recipe: 'int4', task: 'language-model', model: { type: 'llama', parameters: 260_032 } })
+    expect(result).toMatchObject({ recipe: 'int4', task: 'language-model', model: { type: 'llama', parameters: 853_120 } })
     expect(after.bytes).toBe(fs.statSync(path.join(out, 'onnx', 'model_q4.onnx')).size)
     expect(after.bytes).toBeLessThan(0.3 * before.bytes)
     expect(after.metrics['perplexity']).toBeGreaterThan(1)
@@ -35,13 +34,13 @@ describe.skipIf(!model)('the commands and a small Llama', () => {
     expect(measured).toMatchObject({ dtype: 'q4', bytes: after.bytes, samples: result.samples })
     expect(measured.metrics['perplexity']).toBeCloseTo(after.metrics['perplexity'], 4)
     expect(measured.warnings.join()).toContain('--against')
-    expect((await evaluate(model!, task)).metrics['perplexity']).toBeCloseTo(before.metrics['perplexity'], 4)
+    expect((await evaluate(model, task)).metrics['perplexity']).toBeCloseTo(before.metrics['perplexity'], 4)
     expect(fs.readdirSync(path.join(work, 'report'))).toEqual(['report.html', 'report.json'])
   })
 
   it('the same run writes the same bytes, and says so without times', async () => {
     const again = path.join(work, 'again')
-    const { before } = await compress(model!, again, { recipe: 'int4', evaluate: task })
+    const { before } = await compress(model, again, { recipe: 'int4', evaluate: task })
     for (const file of fs
       .readdirSync(out, { recursive: true, encoding: 'utf8' })
       .filter((name) => fs.statSync(path.join(out, name)).isFile()))
@@ -59,14 +58,14 @@ describe.skipIf(!model)('the commands and a small Llama', () => {
   })
 
   it('evaluate measures the original beside', async () => {
-    const { against } = await evaluate(out, task, { against: model! })
+    const { against } = await evaluate(out, task, { against: model })
     expect(against!.metrics['perplexity']).toBeGreaterThan(1)
     expect(Object.keys(against!.agreement)).toEqual(['kl', 'top1'])
     expect(against!.ratio).toBeCloseTo(against!.ownRate.value / against!.rate.value, 10)
   })
 
   it('compare sets models side by side', async () => {
-    const { rows, unit } = await compare([model!, out], { evaluate: task })
+    const { rows, unit } = await compare([model, out], { evaluate: task })
     expect(rows.map((row) => row.dtype)).toEqual(['fp32', 'q4'])
     expect([unit, rows[0].ratio]).toEqual(['tokens/s', 1])
     for (const row of rows) expect(Object.keys(row).sort()).toEqual(['bytes', 'dtype', 'metrics', 'model', 'rate', 'ratio'])
@@ -75,22 +74,22 @@ describe.skipIf(!model)('the commands and a small Llama', () => {
   it('inspect names blocks, roles and what weights are stored as', async () => {
     const { graphs } = await inspect(out)
     const [graph] = Object.values(graphs)
-    expect(graph.blocks[0].mixer).toEqual({ kind: 'attention', heads: 8, kvHeads: 4, headSize: 8 })
-    expect(graph.blocks[0].linears['q']).toEqual({ name: 'model.layers.0.self_attn.q_proj', in: 64, out: 64, dtype: 'uint4' })
+    expect(graph.blocks[0].mixer).toEqual({ kind: 'attention', heads: 4, kvHeads: 2, headSize: 32 })
+    expect(graph.blocks[0].linears['q']).toEqual({ name: 'model.layers.0.self_attn.q_proj', in: 128, out: 128, dtype: 'uint4' })
   })
 
   it('run goes on writing', async () => {
-    const { kind, results } = await run(model!, ['Once upon a time'], { maxNewTokens: 12 })
+    const { kind, results } = await run(model, ['a small bird'], { maxNewTokens: 12 })
     expect(kind).toBe('generate')
     expect(results[0].generated!.length).toBeGreaterThan(10)
     const pipeline = await load(out)
-    expect(await pipeline.generate('Once upon a time', { maxNewTokens: 12 })).not.toBe('')
+    expect(await pipeline.generate('a small bird', { maxNewTokens: 12 })).not.toBe('')
     await pipeline.dispose()
   })
 
   it('compress warns where calibration data is not needed', async () => {
     const progress = new SilentProgress()
-    const { warnings } = await compress(model!, path.join(work, 'warned'), { recipe: 'int4', calibrate: text, keepFp32: true, progress })
+    const { warnings } = await compress(model, path.join(work, 'warned'), { recipe: 'int4', calibrate: text, keepFp32: true, progress })
     expect(warnings).toEqual(progress.warnings)
     expect(warnings.join()).toMatch(/needs no calibration data/)
     expect(fs.readdirSync(path.join(work, 'warned', 'onnx'))).toEqual(['model.onnx', 'model_q4.onnx'])
@@ -101,7 +100,7 @@ describe.skipIf(!model)('the commands and a small Llama', () => {
     expect((await evaluate(both, task)).dtype).toBe('fp32')
     expect((await evaluate(both, task, { dtype: 'q4' })).dtype).toBe('q4')
     await expect(evaluate(both, task, { dtype: 'fp16' })).rejects.toMatchObject({ code: 'bad-input', hint: 'It has fp32, q4.' })
-    await expect(evaluate(model!, task, { dtype: 'q4' })).rejects.toMatchObject({ code: 'bad-input' })
+    await expect(evaluate(model, task, { dtype: 'q4' })).rejects.toMatchObject({ code: 'bad-input' })
     expect((await evaluate(path.join(both, 'onnx', 'model_q4.onnx'), task)).dtype).toBe('q4')
   })
 
@@ -114,22 +113,22 @@ describe.skipIf(!model)('the commands and a small Llama', () => {
   it('leave nothing behind when they are stopped, and do not write over their source', async () => {
     const stopped = path.join(work, 'stopped')
     const signal = AbortSignal.abort()
-    await expect(compress(model!, stopped, { recipe: 'int4', signal })).rejects.toThrow()
+    await expect(compress(model, stopped, { recipe: 'int4', signal })).rejects.toThrow()
     expect(fs.existsSync(stopped)).toBe(false)
     await expect(convert(out, out, { force: true })).rejects.toMatchObject({ code: 'usage' })
-    await expect(convert(model!, out)).rejects.toMatchObject({ code: 'usage', where: out })
+    await expect(convert(model, out)).rejects.toMatchObject({ code: 'usage', where: out })
   })
 
   it('read calibration and task files before they work, and say what is wrong with them', async () => {
     const columns = path.join(work, 'columns.csv')
     fs.writeFileSync(columns, 'a,b\n1,2\n3,4\n')
     const target = path.join(work, 'never')
-    await expect(compress(model!, target, { calibrate: columns, columns: 'text=c' })).rejects.toMatchObject({
+    await expect(compress(model, target, { calibrate: columns, columns: 'text=c' })).rejects.toMatchObject({
       exitCode: 2,
       sentence: expect.stringContaining('"c"'),
     })
-    await expect(compress(model!, target, { calibrate: path.join(work, 'absent.txt') })).rejects.toMatchObject({ code: 'bad-input' })
-    await expect(compress(model!, target, { evaluate: `sts=${text}` })).rejects.toMatchObject({ code: 'bad-input' })
+    await expect(compress(model, target, { calibrate: path.join(work, 'absent.txt') })).rejects.toMatchObject({ code: 'bad-input' })
+    await expect(compress(model, target, { evaluate: `sts=${text}` })).rejects.toMatchObject({ code: 'bad-input' })
     expect(fs.existsSync(target)).toBe(false)
   })
 })
