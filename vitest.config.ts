@@ -1,8 +1,7 @@
-import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { sourceAliases } from './scripts/source-aliases.mjs'
 
-const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
-const alias = { '#platform': source('./src/base/platform.node.ts'), '#engine': source('./src/engine/ort/runtime.node.ts') }
+const alias = sourceAliases('default')
 const common = { pool: 'forks' as const, maxWorkers: 2, testTimeout: 120_000, hookTimeout: 120_000 }
 
 export default defineConfig({

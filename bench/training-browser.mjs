@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
 import { buildPage } from '../examples/train-in-browser/build.mjs'
+import { sourceAliases } from '../scripts/source-aliases.mjs'
 import { machine, median, modelPath, options, print, root, stop, temporaryFolder } from './support.mjs'
 
 const given = options({ rounds: 3, steps: 20 })
@@ -31,7 +32,7 @@ await build({
   platform: 'node',
   format: 'esm',
   tsconfigRaw: {},
-  alias: { '#platform': path.join(root, 'src/base/platform.node.ts'), '#engine': path.join(root, 'src/engine/ort/runtime.node.ts') },
+  alias: sourceAliases('default'),
   define: { 'import.meta.url': JSON.stringify(pathToFileURL(path.join(root, 'src/recipes/training.ts')).href) },
 })
 const { fineTune } = await import(pathToFileURL(forNode).href)

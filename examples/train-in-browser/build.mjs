@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { sourceAliases } from '../../scripts/source-aliases.mjs'
 
 const [here, root] = ['.', '../..'].map((to) => fileURLToPath(new URL(to, import.meta.url)))
 const library = path.join(root, 'node_modules/onnxruntime-web/dist')
@@ -14,7 +15,7 @@ const browser = {
   conditions: ['browser', 'onnxruntime-web-use-extern-wasm'],
   // The paths of tsconfig.json lead to the twins for Node.js.
   tsconfigRaw: {},
-  alias: { '#platform': path.join(root, 'src/base/platform.browser.ts'), '#engine': path.join(root, 'src/engine/ort/runtime.browser.ts') },
+  alias: sourceAliases('browser'),
   logLevel: 'error',
 }
 

@@ -11,7 +11,12 @@ export function addEvaluate(program: Command, act: Act): void {
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .argument('<task=file>', 'as in sts=dev.csv (tinsmith list tasks)')
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
-    .option('--engine <name>', 'ort, or web for WebAssembly', oneOf('--engine', ['ort', 'web']), 'ort')
+    .option(
+      '--engine <name>',
+      'ort, web (ONNX Runtime as WebAssembly) or compiled (own kernels)',
+      oneOf('--engine', ['ort', 'web', 'compiled']),
+      'ort',
+    )
     .option('--against <source>', 'the original, to measure beside')
     .option('--columns <names>', 'which columns of the table hold what, as in text=0,label=2')
     .option('--tokens <n>', 'language-model: tokens that are scored', wholeNumber('--tokens', 2))

@@ -9,8 +9,9 @@ export function addInspect(program: Command, act: Act): void {
     .description('what a model is made of: blocks, roles, shapes, dtypes, sizes')
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .option('--graph', 'the text of the graph in canonical form')
+    .option('--plan', 'the steps that the compiled engine makes of it, with bytes and operations')
     .action(
-      act(async (context, [model], options: { graph?: boolean }) => {
+      act(async (context, [model], options: { graph?: boolean; plan?: boolean }) => {
         const { inspect } = await import('../commands/inspect.js')
         const result = await inspect(model, { ...options, ...context })
         return { document: result, text: () => describe(result) }
@@ -19,7 +20,13 @@ export function addInspect(program: Command, act: Act): void {
 }
 
 function describe({ type, graphs }: InspectResult): string {
-  return [`type: ${type}`, ...Object.entries(graphs).map(([name, graph]) => graph.text ?? describeGraph(name, graph))].join('\n\n')
+  return [
+    `type: ${type}`,
+    ...Object.entries(graphs).flatMap(([name, graph]) => [
+      graph.text ?? describeGraph(name, graph),
+      ...(graph.plan ? [describePlan(name, graph.plan)] : []),
+    ]),
+  ].join('\n\n')
 }
 
 function describeGraph(name: string, { blocks, parameters, bytes, operators }: InspectedGraph): string {
@@ -39,5 +46,25 @@ function describeGraph(name: string, { blocks, parameters, bytes, operators }: I
     `${name}: ${count(blocks.length, 'block')}, ${count(parameters, 'parameter')}, ${size(bytes)}`,
     ...(rows.length ? [table(['block', 'mixer', 'linear', 'in x out', 'dtype'], rows)] : []),
     `operators: ${counts.join(', ')}`,
+  ].join('\n\n')
+}
+
+function describePlan(name: string, plan: NonNullable<InspectedGraph['plan']>): string {
+  if ('refused' in plan) return `plan of ${name}: ${plan.refused}`
+  const rows = plan.steps.map((step, i) => [
+    String(i + 1),
+    step.kind,
+    step.name,
+    step.details.join(', '),
+    `${step.columns} a ${step.rows}`,
+    step.constantBytes ? size(step.constantBytes) : '',
+    size(step.bytesPerRow),
+    count(step.operationsPerRow, 'operation'),
+  ])
+  const cache = plan.cacheBytesPerToken ? `, caches ${size(plan.cacheBytesPerToken)} a token` : ''
+  return [
+    `plan of ${name}: ${count(plan.steps.length, 'step')} on ${plan.backend}${plan.without ? ` (${plan.without})` : ''}`,
+    table(['', 'step', 'output', 'with', 'columns', 'constants', 'a row', 'a row'], rows),
+    `arena ${size(plan.bytesPerToken)} a token and ${size(plan.bytesPerSequence)} a sequence${cache}; constants ${size(plan.constantBytes)}`,
   ].join('\n\n')
 }

@@ -11,7 +11,12 @@ export function addRun(program: Command, act: Act): void {
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .argument('<text|file...>', 'texts, or files with a text a line')
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
-    .option('--engine <name>', 'ort, or web for WebAssembly', oneOf('--engine', ['ort', 'web']), 'ort')
+    .option(
+      '--engine <name>',
+      'ort, web (ONNX Runtime as WebAssembly) or compiled (own kernels)',
+      oneOf('--engine', ['ort', 'web', 'compiled']),
+      'ort',
+    )
     .option('--max-new-tokens <n>', 'most tokens to write', wholeNumber('--max-new-tokens', 1), 128)
     .option('--chat', 'the text is a message of a conversation')
     .action(

@@ -1,4 +1,6 @@
 import { anatomyOf, type Block } from '../anatomy/index.js'
+import { TinsmithError } from '../base/errors.js'
+import type { DescribedPlan } from '../engine/compiled/plan/describe.js'
 import type { Graph } from '../ir/graph.js'
 import { printGraph } from '../ir/print.js'
 import type { DType } from '../numbers/dtype.js'
@@ -10,6 +12,8 @@ import { nameOf } from './source.js'
 export interface InspectOptions extends CommandOptions {
   /** Add the text of each graph. */
   readonly graph?: boolean
+  /** Add what the compiled engine makes of each graph, step by step. */
+  readonly plan?: boolean
 }
 
 export interface InspectedLinear {
@@ -42,6 +46,15 @@ export interface InspectedGraph {
   readonly operators: Readonly<Record<string, number>>
   /** In canonical form. */
   readonly text?: string
+  /** What the compiled engine makes of it on this machine, or why it cannot run it. */
+  readonly plan?: InspectedPlan | { readonly refused: string }
+}
+
+/** Steps of a plan, and what they run on. */
+export interface InspectedPlan extends DescribedPlan {
+  readonly backend: 'x64' | 'wasm'
+  /** Why machine code does not run here, where it does not. */
+  readonly without: string | null
 }
 
 export interface InspectResult {
@@ -64,10 +77,26 @@ export async function inspect(source: string, options: InspectOptions = {}): Pro
   try {
     const { model, warnings } = await importModel(source)
     for (const warning of warnings) progress.warn(warning)
-    const graphs = [...model.graphs].map(([name, graph]) => [name, inspectGraph(graph, options.graph ?? false)] as const)
-    return { type: model.type, graphs: Object.fromEntries(graphs), warnings: progress.warnings }
+    const graphs: Record<string, InspectedGraph> = {}
+    for (const [name, graph] of model.graphs)
+      graphs[name] = { ...inspectGraph(graph, options.graph ?? false), ...(options.plan ? { plan: await inspectPlan(graph) } : {}) }
+    return { type: model.type, graphs, warnings: progress.warnings }
   } finally {
     stage.end()
+  }
+}
+
+async function inspectPlan(graph: Graph): Promise<InspectedGraph['plan']> {
+  const [{ kernelChoice }, { planOf }, { describePlan }] = [
+    await import('#kernels'),
+    await import('../engine/compiled/plan/index.js'),
+    await import('../engine/compiled/plan/describe.js'),
+  ]
+  try {
+    return { ...describePlan(await planOf(graph)), ...kernelChoice() }
+  } catch (error) {
+    if (error instanceof TinsmithError && error.code === 'unsupported') return { refused: error.sentence }
+    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { runtime as usualRuntime } from '#engine'
-import { joinPath } from '#platform'
+import { hardwareThreads, joinPath } from '#platform'
 import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
@@ -9,8 +9,8 @@ import type { Model } from '../ir/model.js'
 import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
 
-/** `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js. */
-export type EngineName = 'ort' | 'web'
+/** `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js; `compiled`: kernels of our own. */
+export type EngineName = 'ort' | 'web' | 'compiled'
 
 export interface LoadOptions extends CommandOptions {
   /** Which file of a folder. Default: the only one, else `fp32`. */
@@ -55,6 +55,7 @@ interface OpenedModel extends Omit<LoadedModel, 'bytes'> {
 
 async function openModel(name: string, options: LoadOptions): Promise<OpenedModel> {
   const source = await resolveSource(name)
+  if (options.engine === 'compiled') return openOnKernels(source, options)
   const runtime = await runtimeOf(options.engine ?? 'ort')
   const engine = `${runtime.name} ${runtime.version}`
   if (source.kind !== 'onnx') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
@@ -64,8 +65,31 @@ async function openModel(name: string, options: LoadOptions): Promise<OpenedMode
 }
 
 /** The library behind an engine's name. */
-async function runtimeOf(engine: EngineName): Promise<Runtime> {
+async function runtimeOf(engine: Exclude<EngineName, 'compiled'>): Promise<Runtime> {
   return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
+}
+
+/** The canonical graph of a file or checkpoint, compiled. */
+async function openOnKernels(source: Source, options: LoadOptions): Promise<OpenedModel> {
+  const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
+  const { name } = source
+  const { model, dtype, measure } = await canonicalModel(source, options)
+  const session = openCompiled(model.graph, await compiledBackend(), { threads: Math.min(8, hardwareThreads()) })
+  const pipeline = await createPipeline(new SourceFolder(filesOf(model), name), session)
+  return { name, pipeline, dtype, engine: pipeline.session.engine, measure }
+}
+
+async function canonicalModel(source: Source, options: LoadOptions) {
+  const { openSource } = await import('./source.js')
+  const warnings = new WarningKeeper(options.progress)
+  if (source.kind !== 'onnx') {
+    const { model } = await openSource(source.name, warnings)
+    return { model, dtype: 'fp32' as const, measure: async () => (await (await import('./figure.js')).fp32Figure(model)).bytes }
+  }
+  const { path, dtype } = await chooseFile(source, options.dtype)
+  const file = source.path === null || source.path.endsWith('.onnx') ? source.name : joinPath(source.path, path)
+  const { model } = await openSource(file, warnings)
+  return { model, dtype, measure: () => bytesOf(source, path) }
 }
 
 async function openCheckpoint({ name }: Source, runtime: Runtime, options: LoadOptions) {
@@ -124,4 +148,4 @@ async function openSession({ folder, path }: Source, file: string, runtime: Runt
 }
 
 /** Names of engines. */
-export const engineNames = ['ort', 'web'] as const satisfies readonly EngineName[]
+export const engineNames = ['ort', 'web', 'compiled'] as const satisfies readonly EngineName[]

@@ -2,13 +2,14 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { buildSync } from 'esbuild'
+import { sourceAliases } from '../../scripts/source-aliases.mjs'
 
 /** Bundles a program, given as TypeScript that imports from `src/` and `test/`, so that it runs in a folder of its own. */
 export function bundle(program: string, folder: string): string {
   const outfile = path.join(folder, 'program.mjs')
   buildSync({
     stdin: { contents: program, resolveDir: process.cwd(), loader: 'ts' },
-    alias: { '#platform': path.resolve('src/base/platform.node.ts'), '#engine': path.resolve('src/engine/ort/runtime.node.ts') },
+    alias: sourceAliases('default'),
     bundle: true,
     packages: 'external',
     platform: 'node',

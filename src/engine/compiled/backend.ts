@@ -50,6 +50,8 @@ export interface Batch {
   readonly numbers: Readonly<Record<string, Int32Array>>
   /** [sequences, elements] by input. */
   readonly images: Readonly<Record<string, Float32Array>>
+  /** Keep last tokens only: outputs of a plan with a step `keep` then have a row for each sequence instead of one for each token. */
+  readonly keepLast?: boolean
   /** The outputs that are wanted, [rows, columns] each: filled by the run. */
   readonly outputs: Readonly<Record<string, Float32Array>>
 }

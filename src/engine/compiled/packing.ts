@@ -110,6 +110,12 @@ export function imagesOf(plan: Plan, feeds: Feeds): Record<string, Float32Array>
   )
 }
 
+/** The same sequences with a token each. */
+export function lastOf({ sequences }: Packing): Packing {
+  const rows = Int32Array.from({ length: sequences + 1 }, (_, row) => row)
+  return { sequences, width: 1, starts: rows, places: rows.subarray(0, sequences) }
+}
+
 /** Rows of tokens back to where they stand in the padded batch; padding is zero. */
 export function unpacked(rows: Float32Array, { sequences, width, places }: Packing): Float32Array {
   if (places.length === sequences * width) return rows

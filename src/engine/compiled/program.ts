@@ -6,9 +6,11 @@ import { type Buffer, type RowKind, rowBytes, type Step, type StepKind, type Ste
  * - a number: itself; `float`: the bits of a float32
  * - `address`: of the first element of a view, or of the numbers (int32, one for each token) or images (float32) of an input
  * - `stride`: bytes from one row of the view to the next
- * - `rows`: how many there are in this run
+ * - `rows`: how many there are in this run; of tokens, behind the step `keep` in runs that keep last tokens only, as many as sequences;
+ *   `kept`: the number of sequences in such runs, 0 in others
  * - `constant`: the address of memory that is filled at load and only read; the same array is held once
- * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind
+ * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind;
+ *   the same object stands for the same memory in all kernels of a step
  * - `sequences`: the address of the run's table of sequences (`sequenceWords`)
  * - `cache`: how far the keys or values of one of its layers lie behind the start of a sequence's cache, in bytes for each token of its capacity
  */
@@ -17,7 +19,7 @@ export type Word =
   | { readonly float: number }
   | { readonly address: View | TokenNumbers | { readonly image: string } }
   | { readonly stride: View }
-  | { readonly rows: RowKind }
+  | { readonly rows: RowKind | 'kept' }
   | { readonly constant: ArrayBufferView }
   | { readonly scratch: number; readonly per?: RowKind }
   | { readonly sequences: true }

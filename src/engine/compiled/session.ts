@@ -1,11 +1,12 @@
 import { badInput, unsupported } from '../../base/errors.js'
 import type { Graph } from '../../ir/graph.js'
+import type { NDArray } from '../../numbers/dtype.js'
 import { checkFeeds, wantedOutputs } from '../feeds.js'
 import { ArrayOutput } from '../outputs.js'
 import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
 import type { Backend, Program } from './backend.js'
 import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
-import { checkPlaces, imagesOf, type Packing, packingOf, pastTokens, tokenNumbers, unpacked } from './packing.js'
+import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, tokenNumbers, unpacked } from './packing.js'
 import { planOf } from './plan/index.js'
 import type { Plan } from './plan/plan.js'
 
@@ -19,6 +20,15 @@ export async function openCompiled(graph: Graph, backend: Backend, { threads }: 
   return new CompiledSession(graph, plan, await backend.compile(plan, { threads }), backend.name)
 }
 
+/** How many of the last tokens outputs have a row for: 1, or 0 for all. Files that take it name it so. */
+const keptPort: Port = { name: 'num_logits_to_keep', dtype: 'int64', shape: [] }
+const keepAll: NDArray = { dtype: 'int64', shape: [], data: BigInt64Array.of(0n) }
+
+function keepsLast({ data }: NDArray): boolean {
+  if (data[0] !== 0n && data[0] !== 1n) throw unsupported(`num_logits_to_keep must be 0 (all) or 1 here, not ${data[0]}`)
+  return data[0] === 1n
+}
+
 const pastName = /^past_key_values\.(\d+)\.(key|value)$/
 const presentName = /^present\.(\d+)\.(key|value)$/
 
@@ -26,6 +36,7 @@ class CompiledSession implements Session {
   readonly engine: string
   readonly inputs: readonly Port[]
   readonly outputs: readonly Port[]
+  readonly #keeps: boolean
 
   constructor(
     graph: Graph,
@@ -35,18 +46,21 @@ class CompiledSession implements Session {
   ) {
     this.engine = `compiled ${backend}`
     const port = ({ name, dtype, shape }: Graph['inputs'][number]): Port => ({ name, dtype: dtype!, shape: shape ?? [] })
-    this.inputs = graph.inputs.map(port)
+    this.#keeps = plan.steps.some(({ kind }) => kind === 'keep')
+    this.inputs = [...graph.inputs.map(port), ...(this.#keeps ? [keptPort] : [])]
     this.outputs = graph.outputs.map(port)
   }
 
-  async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, Output>> {
+  async run(given: Feeds, options: RunOptions = {}): Promise<Record<string, Output>> {
+    const feeds = this.#keeps ? { [keptPort.name]: keepAll, ...given } : given
     const isCache = (array: Feeds[string]) => array instanceof CacheOutput && array.view.store.program === this.program
     checkFeeds(this.inputs, feeds, isCache)
     const wanted = wantedOutputs(this.outputs, options)
     const { packing, past } = this.#packed(feeds)
     const pasts = pastTokens(packing, past, feeds.attention_mask)
     checkPlaces(this.plan, packing, pasts)
-    const tokens = packing.starts[packing.sequences]
+    const keepLast = this.#keeps && keepsLast(feeds[keptPort.name])
+    const tokens = keepLast ? packing.sequences : packing.starts[packing.sequences]
     const counts = pasts.map((count, i) => count + packing.starts[i + 1] - packing.starts[i])
     const view = this.plan.caches.length ? this.#caches(feeds, packing, past, counts) : undefined
     const outputs = Object.fromEntries(
@@ -56,12 +70,12 @@ class CompiledSession implements Session {
       }),
     )
     view?.store.used.set(counts)
-    const batch = { starts: packing.starts, pasts, caches: view?.store.caches, outputs }
+    const batch = { starts: packing.starts, pasts, caches: view?.store.caches, outputs, keepLast }
     await this.program.run(
       { ...batch, numbers: tokenNumbers(this.plan, packing, feeds), images: imagesOf(this.plan, feeds) },
       options.signal,
     )
-    return this.#results(wanted, outputs, packing, view, options)
+    return this.#results(wanted, outputs, keepLast ? lastOf(packing) : packing, view, options)
   }
 
   #packed(feeds: Feeds): { packing: Packing; past: number } {

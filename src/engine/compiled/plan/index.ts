@@ -1,5 +1,6 @@
 import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
+import { withKeep } from './keep.js'
 import { memoryOf, type Plan } from './plan.js'
 import { attentionRules } from './rules/attention.js'
 import { elementwiseRules } from './rules/elementwise.js'
@@ -47,8 +48,10 @@ export async function planOf(graph: Graph): Promise<Plan> {
     else if (output.producer && !missing.includes(output.producer)) missing.push(output.producer)
   }
   if (missing.length) throw missingOperators(missing)
-  const { steps, caches, images, tokens } = translator
+  const { caches, images, tokens } = translator
   translator.prune([...outputs.values()])
+  const isDecoder = caches.length > 0 && [...outputs.values()].every(({ buffer }) => buffer.per === 'token')
+  const steps = isDecoder ? withKeep(translator.steps, [...outputs.values()]) : translator.steps
   const numbers = new Set(
     steps.flatMap((step) =>
       step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],

@@ -145,6 +145,11 @@ interface Kinds {
   }
   /** One row for each sequence from those of its tokens: the first, the last, or their sum. */
   pool: { readonly how: 'first' | 'last' | 'sum'; readonly input: View; readonly output: View }
+  /**
+   * In runs that keep last tokens only: the rows of the last tokens move to the front of the buffer, in place, and steps behind this one see
+   * a row for each sequence instead of one for each token. In other runs nothing happens.
+   */
+  keep: { readonly input: View; readonly output: View }
   /** The number of tokens of each sequence; one column. */
   count: { readonly output: View }
 }

@@ -12,11 +12,15 @@ export interface Rows<A extends Float32Array | Uint8Array = Float32Array | Uint8
 /** An arena laid out by a plan; filled with NaN and 255, so that what is read before it was written shows. */
 export class Arena {
   readonly #memory: ArrayBuffer
+  /** What the places of buffers were computed for. */
+  readonly #placed: Readonly<Record<RowKind, number>>
 
   constructor(
     readonly plan: MemoryPlan,
-    readonly rows: Readonly<Record<RowKind, number>>,
+    /** How many there are; fewer of tokens once only the last are kept. */
+    readonly rows: Record<RowKind, number>,
   ) {
+    this.#placed = { ...rows }
     this.#memory = new ArrayBuffer(arenaBytes(plan, rows))
     new Uint8Array(this.#memory).fill(255)
   }
@@ -31,7 +35,7 @@ export class Arena {
 
   #offset(view: View, dtype: Buffer['dtype']): number {
     if (view.buffer.dtype !== dtype) throw new Error(`${view.buffer.name} holds ${view.buffer.dtype}, not ${dtype}`)
-    return viewOffset(this.plan, view, this.rows)
+    return viewOffset(this.plan, view, this.#placed)
   }
 
   #layout({ buffer, columns }: View, size: number) {

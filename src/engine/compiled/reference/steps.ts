@@ -154,6 +154,14 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
     }
   },
 
+  keep({ input }, run) {
+    if (!run.batch.keepLast) return
+    const rows = run.arena.floats(input)
+    const count = run.batch.starts.length - 1
+    for (let sequence = 0; sequence < count; sequence++) rowOf(rows, sequence).set(rowOf(rows, run.batch.starts[sequence + 1] - 1))
+    run.arena.rows.token = count
+  },
+
   count({ output }, run) {
     const results = run.arena.floats(output)
     for (let sequence = 0; sequence < results.count; sequence++)

@@ -1,0 +1,1 @@
+export function sourceAliases(condition: 'default' | 'browser'): Record<string, string>
