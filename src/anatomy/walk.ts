@@ -34,11 +34,16 @@ export function isCarrier(node: Node): boolean {
   return !node.domain && carriers.has(node.operator)
 }
 
-/** The constant at the root of a value that is computed from constants alone by carriers (a dequantized, transposed weight). */
+/** The constant at the root of a value that carriers and additions of constants compute from constants alone (a dequantized, transposed weight). */
 export function rootConstant(value: Value | null): Value | null {
   let at = value
-  while (at && !at.isConstant) at = at.producer && isCarrier(at.producer) ? at.producer.input(0) : null
+  while (at && !at.isConstant) at = at.producer && (isCarrier(at.producer) || addsConstant(at.producer)) ? at.producer.input(0) : null
   return at
+}
+
+/** The minimums of a weight's blocks are added so. */
+function addsConstant(node: Node): boolean {
+  return node.type === 'Add' && node.input(1)?.isConstant === true
 }
 
 /** The input of an Add or Mul that is not rooted in a constant, where the other is; null when both or neither are. */

@@ -1,5 +1,6 @@
 import { Tensor } from '../ir/tensor.js'
 import type { Elements } from '../numbers/dtype.js'
+import type { WeightBlocks } from '../numbers/weight-blocks.js'
 import { assertFinite } from './finite.js'
 
 /** A tensor that is checked for NaN and infinities when it is first read, so that no weight is read just to look at it. */
@@ -25,6 +26,12 @@ export class FiniteTensor extends Tensor {
     const bytes = await this.#tensor.bytes()
     await this.#check()
     return bytes
+  }
+
+  override async blocks(): Promise<WeightBlocks | null> {
+    const blocks = await this.#tensor.blocks()
+    if (blocks) await this.#check()
+    return blocks
   }
 
   #check(): Promise<void> {

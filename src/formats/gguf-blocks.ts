@@ -1,5 +1,6 @@
 import type { DType } from '../numbers/dtype.js'
 import { fromCodes } from '../numbers/minifloat.js'
+import type { WeightBlocks } from '../numbers/weight-blocks.js'
 
 /** How a GGUF file holds the numbers of a tensor. */
 export interface GgufFormat {
@@ -71,28 +72,14 @@ export function decodeBlocks({ size, bytes: blockBytes, decode }: GgufFormat, by
   return out
 }
 
-/** Weights as codes of blocks: number = scale * (code - zeroPoint) + minimum. */
-export interface WeightBlocks {
-  readonly dtype: 'uint4' | 'int8'
-  /** One entry a number, in the order of the tensor. */
-  readonly codes: Uint8Array | Int8Array
-  /** Numbers that share a scale: neighbours in the last dimension. */
-  readonly blockSize: number
-  /** One a block; every one is a float16. */
-  readonly scales: Float32Array
-  readonly zeroPoint: number
-  /** One a block; null where all are 0. */
-  readonly minimums: Float32Array | null
-}
-
-/** The codes of Q4_0, Q4_1 and Q8_0 blocks as they are; null for formats without such a form. */
-export function blockCodes({ name, size, bytes: blockBytes }: GgufFormat, bytes: Uint8Array): WeightBlocks | null {
+/** The codes of Q4_0, Q4_1 and Q8_0 blocks as they are, scales and minimums being float16 numbers; null for formats without such a form. */
+export function blockCodes({ name, size, bytes: blockBytes }: GgufFormat, bytes: Uint8Array): Omit<WeightBlocks, 'axis'> | null {
+  if (name !== 'Q4_0' && name !== 'Q4_1' && name !== 'Q8_0') return null
   const blocks = bytes.length / blockBytes
   const every = (at: number) => Float32Array.from({ length: blocks }, (_, block) => half(bytes, block * blockBytes + at))
   const common = { blockSize: size, scales: every(0), minimums: name === 'Q4_1' ? every(2) : null }
   if (name === 'Q4_0') return { dtype: 'uint4', codes: nibbles(bytes, blockBytes, 2), zeroPoint: 8, ...common }
   if (name === 'Q4_1') return { dtype: 'uint4', codes: nibbles(bytes, blockBytes, 4), zeroPoint: 0, ...common }
-  if (name !== 'Q8_0') return null
   const codes = new Int8Array(blocks * size)
   for (let i = 0; i < codes.length; i++) codes[i] = signed(bytes[Math.floor(i / size) * blockBytes + 2 + (i % size)])
   return { dtype: 'int8', codes, zeroPoint: 0, ...common }

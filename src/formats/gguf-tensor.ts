@@ -2,7 +2,8 @@ import type { ByteSource } from '../base/bytes.js'
 import { Tensor } from '../ir/tensor.js'
 import type { Elements } from '../numbers/dtype.js'
 import { decode, encode } from '../numbers/storage.js'
-import { blockCodes, decodeBlocks, type GgufFormat, type WeightBlocks } from './gguf-blocks.js'
+import type { WeightBlocks } from '../numbers/weight-blocks.js'
+import { blockCodes, decodeBlocks, type GgufFormat } from './gguf-blocks.js'
 
 /** A tensor in a GGUF file. Quantized ones are float32 to those who read them; {@link blocks} gives their codes. */
 export class GgufTensor extends Tensor {
@@ -51,8 +52,9 @@ export class GgufTensor extends Tensor {
   }
 
   /** Codes, scales and minimums as the file has them, for Q4_0, Q4_1 and Q8_0; null for other formats. */
-  async blocks(): Promise<WeightBlocks | null> {
-    return blockCodes(this.format, await this.#stored())
+  override async blocks(): Promise<WeightBlocks | null> {
+    const blocks = this.format.decode ? blockCodes(this.format, await this.#stored()) : null
+    return blocks && { ...blocks, axis: this.shape.length - 1 }
   }
 
   async #stored(): Promise<Uint8Array> {

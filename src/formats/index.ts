@@ -2,7 +2,6 @@ export { type Checkpoint, holdsCheckpoint, openCheckpoint, readConfig } from './
 export { assertFinite } from './finite.js'
 export { FiniteTensor } from './finite-tensor.js'
 export { type Gguf, ggufParts, openGguf, readGguf } from './gguf.js'
-export type { WeightBlocks } from './gguf-blocks.js'
 export { GgufMetadata } from './gguf-metadata.js'
 export { GgufTensor } from './gguf-tensor.js'
 export { type GgufTexts, ggufTexts } from './gguf-tokenizer.js'

@@ -1,7 +1,9 @@
 import type { ByteSource } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { type DType, type Elements, type NDArray, sizeOf, storageBytes } from '../numbers/dtype.js'
+import { scaleShape } from '../numbers/quantizer.js'
 import { decode, encode } from '../numbers/storage.js'
+import type { WeightBlocks } from '../numbers/weight-blocks.js'
 
 /**
  * A constant array. Its bytes may still lie on disk: `read` fetches the elements (one entry each), `bytes` the storage
@@ -39,6 +41,11 @@ export abstract class Tensor {
 
   async array(): Promise<NDArray> {
     return { dtype: this.dtype, shape: this.shape, data: await this.read() }
+  }
+
+  /** The codes that the elements were made of, where the tensor is quantized in blocks already; else null. */
+  async blocks(): Promise<WeightBlocks | null> {
+    return null
   }
 }
 
@@ -118,8 +125,33 @@ export class LazyTensor extends Tensor {
 
 /** The transpose of a matrix, computed when read. */
 export function transposed(tensor: Tensor): Tensor {
-  const [rows, columns] = tensor.shape
-  return new LazyTensor(tensor.dtype, [columns, rows], async () => transposeMatrix(await tensor.read(), rows, columns))
+  return new TransposedMatrix(tensor)
+}
+
+class TransposedMatrix extends LazyTensor {
+  readonly #matrix: Tensor
+
+  constructor(matrix: Tensor) {
+    const [rows, columns] = matrix.shape
+    super(matrix.dtype, [columns, rows], async () => transposeMatrix(await matrix.read(), rows, columns))
+    this.#matrix = matrix
+  }
+
+  override async blocks(): Promise<WeightBlocks | null> {
+    const blocks = await this.#matrix.blocks()
+    if (!blocks) return null
+    const [rows, columns] = this.#matrix.shape
+    const { axis, codes, scales, minimums } = blocks
+    const [scaleRows, scaleColumns] = scaleShape({ ...blocks, shape: [rows, columns] })
+    const turned = (factors: Float32Array) => transposeMatrix(factors, scaleRows, scaleColumns)
+    return {
+      ...blocks,
+      axis: 1 - axis,
+      codes: transposeMatrix(codes, rows, columns),
+      scales: turned(scales),
+      minimums: minimums && turned(minimums),
+    }
+  }
 }
 
 /** Transposes row-major [rows, columns] elements, eight rows at a time: two loops that stay in the cache. */

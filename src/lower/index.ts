@@ -9,12 +9,20 @@ import type { LowerRule } from './rule.js'
 import { attentionRules } from './rules/attention.js'
 import { blockRules } from './rules/blocks.js'
 import { elementwiseRules } from './rules/elementwise.js'
+import { minimumBlockRules } from './rules/minimum-blocks.js'
 import { quantizedRules } from './rules/quantized.js'
 import { quantizedProductRules } from './rules/quantized-products.js'
 
 export { type Capabilities, capabilities, type FusedOperator, type TargetName } from './capabilities.js'
 
-const rules: readonly LowerRule[] = [...quantizedRules, ...quantizedProductRules, ...blockRules, ...attentionRules, ...elementwiseRules]
+const rules: readonly LowerRule[] = [
+  ...quantizedRules,
+  ...quantizedProductRules,
+  ...minimumBlockRules,
+  ...blockRules,
+  ...attentionRules,
+  ...elementwiseRules,
+]
 
 export interface LowerOptions {
   /** Names of values to keep as outputs. */

@@ -14,6 +14,7 @@ import { decomposedAttentionRules } from './rules/decomposed-attention.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { expandedAttentionRules } from './rules/expanded-attention.js'
 import { linearRules } from './rules/linears.js'
+import { minimumBlockRules } from './rules/minimum-blocks.js'
 import { normRules } from './rules/norms.js'
 import { quantizedRules } from './rules/quantized.js'
 import { quantizedProductRules } from './rules/quantized-products.js'
@@ -22,7 +23,15 @@ import { shapeRules } from './rules/shapes.js'
 /** In the order in which they apply; after each group what is no longer used is gone, so that rules see who uses what. */
 const groups: readonly (readonly RaiseRule[])[] = [
   [...shapeRules, ...linearRules, ...activationRules, ...normRules],
-  [...elementwiseRules, ...blockRules, ...quantizedProductRules, ...quantizedRules, ...attentionRules, ...decomposedAttentionRules],
+  [
+    ...minimumBlockRules,
+    ...elementwiseRules,
+    ...blockRules,
+    ...quantizedProductRules,
+    ...quantizedRules,
+    ...attentionRules,
+    ...decomposedAttentionRules,
+  ],
   expandedAttentionRules,
 ]
 

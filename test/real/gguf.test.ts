@@ -6,10 +6,11 @@ import { SourceFolder } from '../../src/base/folders.js'
 import { openGraph } from '../../src/engine/open.js'
 import { readSafetensors } from '../../src/formats/index.js'
 import { numbersOf } from '../../src/numbers/dtype.js'
-import { maxAbsoluteDifference } from '../../src/numbers/metrics.js'
+import { maxAbsoluteDifference, sqnr } from '../../src/numbers/metrics.js'
 import { createPipeline } from '../../src/pipelines/index.js'
 import { importModel } from '../../src/raise/import.js'
 import { completed } from '../support/goldens.js'
+import { apply } from '../support/passes.js'
 import { modelPath } from '../support/shared.js'
 
 interface Reference {
@@ -39,5 +40,20 @@ describe.skipIf(!folder)('SmolLM2 from its GGUF file', () => {
     const written = texts[0] + (await pipeline.generate(texts[0], { maxNewTokens: 24 }))
     expect(written).toBe(pipeline.tokenizer.decode(greedy.slice(0, ids[0].length + 24)))
     await pipeline.dispose()
+  })
+
+  it('keeps the blocks that it has when it is quantized to 4 bits', async () => {
+    const { model } = await importModel(folder!)
+    const { changed, details } = await apply(model, 'weight-only')
+    expect([changed, details!.length]).toEqual([30 * 7 + 1, 30 * 7 + 1])
+    const session = await openGraph(model.graph, { threads: 2 })
+    const file = path.join(folder!, 'reference.safetensors')
+    const { tensors } = await readSafetensors(new MemorySource(fs.readFileSync(file), file))
+    const feeds = completed(model.graph, { input_ids: await tensors.get('in.input_ids')!.array() })
+    const logits = numbersOf((await session.run(feeds))['logits'])
+    const expected = numbersOf(await tensors.get('out.logits_last8')!.array())
+    // What is left is that activations are rounded to 8 bits: less than a tenth of the signal.
+    expect(sqnr(expected, logits.subarray(-expected.length))).toBeGreaterThan(20)
+    await session.dispose()
   })
 })

@@ -5,12 +5,13 @@ import { producedBy } from '../../ir/rewrite.js'
 import { LazyTensor, type Tensor, transposeMatrix } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import { type BlockBits, packMatMulNBits, packRows } from '../../numbers/matmul-nbits.js'
+import { dataTypes } from '../../onnx/schema.js'
 import { evaluateNode } from '../../ops/evaluate.js'
 import type { LowerRule, Packed } from '../rule.js'
 import { biasOf, replaceProduct } from './products.js'
 
 /** The accuracy level of MatMulNBits that quantizes activations to 8 bits per block: the only fast one for 8 bits. */
-const integerActivations = 4
+export const integerActivations = 4
 
 /**
  * A weight of block codes behind a product: [in, out] as it is, or [out, in] behind a Transpose. Of tables that are looked
@@ -25,7 +26,7 @@ interface BlockWeight {
   readonly transposed: boolean
 }
 
-const bitsOf: Readonly<Record<string, BlockBits>> = { uint2: 2, uint4: 4, uint8: 8 }
+export const bitsOf: Readonly<Record<string, BlockBits>> = { uint2: 2, uint4: 4, uint8: 8 }
 
 export function blockWeight(matrix: Value | null): BlockWeight | null {
   const transpose = producedBy(matrix, 'Transpose')
@@ -81,7 +82,11 @@ function packedConstants(graph: Graph, weight: BlockWeight, inputs: number, outp
   }
   const packed = {
     codes: constantInstead(graph, codes, new LazyTensor('uint8', [outputs, blocks, (blockSize * bits) / 8], pack)),
-    scale: constantInstead(graph, scale, new LazyTensor('float32', [outputs * blocks], () => rows<Float32Array>(scaleTensor, blocks))),
+    scale: constantInstead(
+      graph,
+      scale,
+      new LazyTensor(scaleTensor.dtype, [outputs * blocks], () => rows<Float32Array>(scaleTensor, blocks)),
+    ),
     zeroPoint: constantInstead(
       graph,
       zeroPoint,
@@ -93,7 +98,7 @@ function packedConstants(graph: Graph, weight: BlockWeight, inputs: number, outp
 }
 
 /** A new constant that takes the name of an old one; the old one keeps its other readers under a name of its own. */
-function constantInstead(graph: Graph, old: Value, tensor: LazyTensor): Value {
+export function constantInstead(graph: Graph, old: Value, tensor: LazyTensor): Value {
   const name = old.name
   graph.rename(old, graph.uniqueName(`${name}_canonical`))
   return graph.addConstant(name, tensor)
@@ -137,7 +142,8 @@ function replaceGather(node: Node, graph: Graph, packed: Packed, [rows, width, b
   const place = { before: node }
   const ids = node.input(1)!
   const grid = (value: Value) => net.op('Reshape', [value, net.ints([rows, blocks, 1])], {}, place)
-  const fetch = (value: Value) => net.op('Cast', [net.op('Gather', [value, ids], {}, place)], { to: int(1) }, place)
+  const fetch = (value: Value) =>
+    net.op('Cast', [net.op('Gather', [value, ids], {}, place)], { to: int(dataTypes[packed.scale.dtype!]) }, place)
   const shifted = net.op('Sub', [fetch(packed.codes), fetch(grid(packed.zeroPoint))], {}, place)
   const scaled = net.op('Mul', [shifted, net.op('Gather', [grid(packed.scale), ids], {}, place)], {}, place)
   graph.replace(node, net.op('Reshape', [scaled, net.ints([0, 0, width])], {}, place))

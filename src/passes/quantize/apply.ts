@@ -51,6 +51,8 @@ export interface QuantizedConstant {
   readonly grid: IntegerGrid
   readonly layout: Layout
   readonly parameters: QuantizationParameters
+  /** Added to the numbers of each group. */
+  readonly minimum?: Float32Array | null
 }
 
 /** Quantizes a constant with given scales. */
@@ -67,28 +69,33 @@ export async function quantizeConstant(
 
 /**
  * Puts codes and a DequantizeLinear where a constant was read; the codes take the constant's name. A constant that several
- * layers share is replaced once, for all of them.
+ * layers share is replaced once, for all of them. Codes of another shape, which minimums of blocks need, come back to the constant's by a
+ * Reshape.
  */
-export function replaceConstant(graph: Graph, value: Value, module: string, { codes, grid, layout, parameters }: QuantizedConstant): void {
+export function replaceConstant(graph: Graph, value: Value, module: string, quantized: QuantizedConstant): void {
   if (graph.constants.get(value.name) !== value) return
+  const { codes, grid, layout, parameters, minimum } = quantized
   const name = value.name
   const shape = value.tensor!.shape
   const users = [...value.uses]
   const net = new Net(graph, undefined, module)
   graph.rename(value, graph.uniqueName(`${name}_float`))
-  const stored = graph.addConstant(name, new ArrayTensor(grid.dtype, shape, codes))
+  const stored = graph.addConstant(name, new ArrayTensor(grid.dtype, layout.shape, codes))
   const scale = graph.addConstant(`${name}_scale`, new ArrayTensor('float32', scaleShape(layout), parameters.scale))
   const symmetric = parameters.zeroPoint.every((z) => z === 0)
   const zeroPoint = symmetric
     ? null
     : graph.addConstant(`${name}_zero_point`, new ArrayTensor(grid.dtype, scaleShape(layout), codesOf(grid, parameters.zeroPoint)))
+  const shift = minimum ? graph.addConstant(`${name}_minimum`, new ArrayTensor('float32', scaleShape(layout), minimum)) : null
   const attributes = {
     ...(layout.axis === undefined ? {} : { axis: int(layout.axis) }),
     ...(layout.blockSize ? { block_size: int(layout.blockSize) } : {}),
   }
   for (const { node, index } of users) {
-    const dequantized = net.op('DequantizeLinear', zeroPoint ? [stored, scale, zeroPoint] : [stored, scale], attributes, { before: node })
-    node.setInput(index, dequantized)
+    const place = { before: node }
+    const dequantized = net.op('DequantizeLinear', zeroPoint ? [stored, scale, zeroPoint] : [stored, scale], attributes, place)
+    const shifted = shift ? net.op('Add', [dequantized, shift], {}, place) : dequantized
+    node.setInput(index, layout.shape.join() === shape.join() ? shifted : net.op('Reshape', [shifted, net.ints(shape)], {}, place))
   }
   graph.removeConstant(value)
 }

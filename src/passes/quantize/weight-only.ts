@@ -7,6 +7,7 @@ import { searchAffine, searchSymmetric } from '../../numbers/search.js'
 import { definePass, type Refusal } from '../pass.js'
 import { checkSelection, selection, selector } from '../select.js'
 import { quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
+import { presentBlocks } from './present-blocks.js'
 
 const options = z.strictObject({
   ...selection,
@@ -25,7 +26,10 @@ const options = z.strictObject({
 
 type Options = z.output<typeof options>
 
-/** Weights as integers in blocks, activations in float: round to nearest on scales and zero points with the least squared error. */
+/**
+ * Weights as integers in blocks, activations in float: round to nearest on scales and zero points with the least squared error. A weight that
+ * is quantized in such blocks already keeps its codes, scales and minimums.
+ */
 export const weightOnly = definePass({
   name: 'weight-only',
   summary: 'Weights as 4- or 8-bit integers in blocks with scale and zero point, activations in float',
@@ -35,20 +39,21 @@ export const weightOnly = definePass({
   exact: false,
   async run(model, chosen, { progress, signal }) {
     const refused: Refusal[] = []
+    const details: { layer: string; codes: string }[] = []
     let changed = 0
     for (const graph of model.graphs.values()) {
       const weights = weightsOf(anatomyOf(graph), chosen, refused)
       const stage = progress.stage('quantizing weights', weights.length)
       for (const weight of weights) {
         signal?.throwIfAborted()
-        await quantizeWeight(graph, weight, chosen)
+        if (await quantizeWeight(graph, weight, chosen)) details.push({ layer: weight.module, codes: 'kept as the source has them' })
         changed++
         stage.advance()
       }
       stage.end()
     }
     if (!changed && !refused.length) refused.push({ what: 'the model', why: 'no weight of it is selected' })
-    return { changed, refused }
+    return { changed, refused, details }
   },
 })
 
@@ -89,17 +94,20 @@ function depthObstacle({ inputs }: Linear): string | null {
   return inputs < 16 ? `it sums over ${inputs} inputs only` : null
 }
 
+/** @returns whether the weight was quantized in such blocks already, and keeps its codes */
 async function quantizeWeight(
   graph: Graph,
   { module, value, bits, axis }: Weight,
   { blockSize, symmetric, search }: Options,
-): Promise<void> {
+): Promise<boolean> {
+  const present = await presentBlocks(value.tensor!, { bits, axis, blockSize, symmetric })
   const grid: IntegerGrid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
   const layout: Layout = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8
-  const quantized = await quantizeConstant(value, grid, layout, (x) => {
+  const choose = (x: Float32Array) => {
     if (!search || bits === 8) return minMaxParameters(x, layout, grid, { symmetric: even })
     return even ? searchSymmetric(x, layout, grid) : searchAffine(x, layout, grid)
-  })
-  replaceConstant(graph, value, module, quantized)
+  }
+  replaceConstant(graph, value, module, present ?? (await quantizeConstant(value, grid, layout, choose)))
+  return present !== null
 }

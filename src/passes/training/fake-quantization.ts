@@ -79,11 +79,13 @@ function quantizeInGraph(net: Net, node: Node, real: Value): void {
     )
     return net.op('DequantizeLinear', zero ? [filled, scale, zero] : [filled, scale], node.attributes, place)
   }
-  const within = (x: Value, operator: 'Less' | 'Greater', code: number) => {
-    const limit = bound(code)
+  /** Where scales are negative, the lowest code stands for the largest number. */
+  const within = (x: Value, operator: 'Less' | 'Greater', bounds: readonly Value[]) => {
+    const limit = net.op(operator === 'Less' ? 'Min' : 'Max', bounds, {}, place)
     return net.op('Where', [net.op(operator, [x, limit], {}, place), limit, x], {}, place)
   }
-  const bounded = codes.dtype === wide ? real : within(within(real, 'Less', grid.min), 'Greater', grid.max)
+  const bounds = codes.dtype === wide ? null : [bound(grid.min), bound(grid.max)]
+  const bounded = bounds ? within(within(real, 'Less', bounds), 'Greater', bounds) : real
   const attributes = zero ? node.attributes : { ...node.attributes, output_dtype: int(dataTypes[wide]) }
   node.setInput(0, net.op('QuantizeLinear', zero ? [bounded, scale, zero] : [bounded, scale], attributes, place))
   node.setInput(2, zero)

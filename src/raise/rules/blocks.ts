@@ -8,7 +8,7 @@ import type { DType } from '../../numbers/dtype.js'
 import { type BlockBits, unpackMatMulNBits } from '../../numbers/matmul-nbits.js'
 import type { RaiseContext, RaiseRule, Unpacked } from '../rule.js'
 
-const codeDTypes: Readonly<Record<BlockBits, DType>> = { 2: 'uint2', 4: 'uint4', 8: 'uint8' }
+export const codeDTypes: Readonly<Record<BlockBits, DType>> = { 2: 'uint2', 4: 'uint4', 8: 'uint8' }
 
 /** A block-quantized weight as the kernel holds it. */
 interface PackedWeight {
@@ -125,7 +125,7 @@ function unpackedConstants(weight: PackedWeight, table: boolean, graph: Graph, {
 }
 
 /** A new constant that takes the name of an old one, which keeps its other readers. */
-function constantInstead(graph: Graph, old: Value | null, tensor: Tensor, name = old!.name): Value {
+export function constantInstead(graph: Graph, old: Value | null, tensor: Tensor, name = old!.name): Value {
   if (old) graph.rename(old, graph.uniqueName(`${name}_packed`))
   return graph.addConstant(name, tensor)
 }

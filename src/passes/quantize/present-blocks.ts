@@ -1,0 +1,43 @@
+import type { Tensor } from '../../ir/tensor.js'
+import { integerGrid, type Layout } from '../../numbers/quantizer.js'
+import type { WeightBlocks } from '../../numbers/weight-blocks.js'
+import type { QuantizedConstant } from './apply.js'
+
+/** The blocks that a pass would quantize a weight in. */
+export interface WantedBlocks {
+  readonly bits: 4 | 8
+  /** The dimension that blocks divide. */
+  readonly axis: number
+  readonly blockSize: number
+  /** Zero in the middle of the codes. */
+  readonly symmetric: boolean
+}
+
+/**
+ * The codes of a matrix that is quantized in such blocks already, as they are: scales and minimums stay, and every number is the same float32.
+ * Null for all others.
+ */
+export async function presentBlocks(tensor: Tensor, { bits, axis, blockSize, symmetric }: WantedBlocks): Promise<QuantizedConstant | null> {
+  const blocks = await tensor.blocks()
+  if (!blocks || blocks.axis !== axis || blocks.blockSize !== blockSize || (symmetric && blocks.minimums)) return null
+  if (blocks.dtype !== (bits === 4 ? 'uint4' : 'int8')) return null
+  const { scales: scale, minimums: minimum } = blocks
+  const { codes, zeroPoint } = unsigned(blocks)
+  const parameters = { scale, zeroPoint: new Int32Array(scale.length).fill(zeroPoint) }
+  const whole: Required<Layout> = { shape: tensor.shape, axis, blockSize }
+  return { codes, grid: integerGrid(bits === 4 ? 'uint4' : 'uint8'), layout: minimum ? dividedLayout(whole) : whole, parameters, minimum }
+}
+
+/** Blocks as a dimension of their own, so that minimums, one for each, can be added. */
+function dividedLayout({ shape, axis, blockSize }: Required<Layout>): Layout {
+  const divided = shape.flatMap((dimension, i) => (i === axis ? [dimension / blockSize, blockSize] : [dimension]))
+  return { shape: divided, axis: axis + 1, blockSize }
+}
+
+/** Kernels take unsigned codes, with the middle one for 0. */
+function unsigned({ dtype, codes, zeroPoint }: WeightBlocks): { codes: Uint8Array; zeroPoint: number } {
+  const shift = dtype === 'int8' ? 128 : 0
+  const shifted = new Uint8Array(codes)
+  for (let i = 0; i < shifted.length; i++) shifted[i] += shift
+  return { codes: shifted, zeroPoint: zeroPoint + shift }
+}
