@@ -4,7 +4,7 @@ import { readAll, writeFile } from '../base/bytes.js'
 import { TinsmithError, usage } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import { Random } from '../base/random.js'
-import type { Sample } from '../data/index.js'
+import { type Sample, sampleLengths } from '../data/index.js'
 import type { Model } from '../ir/model.js'
 import { tidy } from '../ir/tidy.js'
 import { verify } from '../ir/verify.js'
@@ -117,7 +117,7 @@ export async function train(source: string, out: string, options: TrainCommandOp
   const first = await evaluate?.()
   const before = { ...(await fp32Figure(model)), ...(first && { metrics: first.metrics }) }
   const folder = `${out}.training`
-  const { options: course, stepsPerEpoch } = courseOf(recipe, prepared.length, seed)
+  const { options: course, stepsPerEpoch } = courseOf(recipe, prepared.length, seed, sampleLengths(prepared))
   const adapted = adapter?.insert(model.graph, new Random(seed, 'adapter'))
   const result = await runTraining(
     model.graph,

@@ -12,5 +12,5 @@ export {
   type Sample,
 } from './images.js'
 export { type Line, readLines, readTextChunks, readWholeText } from './lines.js'
-export { readSamples, readTable, type SampleSet, type TableOptions, type TextSample } from './samples.js'
+export { readSamples, readTable, type SampleSet, sampleLengths, type TableOptions, type TextSample } from './samples.js'
 export { batches, narrowness, sampleEvenly } from './select.js'

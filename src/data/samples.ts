@@ -13,6 +13,15 @@ export interface TextSample {
   readonly label?: number | string
 }
 
+/** How long samples are in characters or tokens: the longest text of each; undefined where they are no texts. */
+export function sampleLengths(samples: readonly object[]): number[] | undefined {
+  const lengths = samples.map((sample) => {
+    if ('texts' in sample) return Math.max(...(sample as TextSample).texts.map((text) => text.length))
+    return 'ids' in sample ? (sample.ids as readonly number[]).length : Number.NaN
+  })
+  return lengths.some(Number.isNaN) ? undefined : lengths
+}
+
 export interface TableOptions extends Wanted {
   /** `text=0,label=2` or names of the header's columns; overrides what the file looks like. */
   readonly columns?: string

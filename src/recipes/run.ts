@@ -1,6 +1,7 @@
 import { TinsmithError } from '../base/errors.js'
 import { Random } from '../base/random.js'
 import { outputsFor, probesOf } from '../calibration/probes.js'
+import type { OpenOptions } from '../engine/open.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import { tidy } from '../ir/tidy.js'
@@ -31,6 +32,9 @@ export interface StepReport {
   readonly difference?: number
   readonly details?: PassResult['details']
 }
+
+/** For a session that runs once: threads and weights laid out anew would cost more than they save. */
+const once: OpenOptions = { threads: 1, settings: { 'session.disable_prepacking': '1' } }
 
 /** What 'exact' means: largest difference over largest output. */
 const exactTolerance = 2e-5
@@ -100,8 +104,8 @@ async function largestDifference(before: readonly (readonly [string, Graph])[], 
   let worst = 0
   for (const [name, graph] of before) {
     const feeds = probesOf(graph, context.seed)
-    const expected = await outputsFor(feeds, context.open(graph))
-    const got = await outputsFor(feeds, context.open(model.graphs.get(name)!))
+    const expected = await outputsFor(feeds, context.open(graph, once))
+    const got = await outputsFor(feeds, context.open(model.graphs.get(name)!, once))
     for (const [i, outputs] of got.entries())
       for (const [output, array] of Object.entries(outputs))
         if (expected[i][output]) worst = Math.max(worst, relativeDifference(numbersOf(expected[i][output]), numbersOf(array)))

@@ -16,9 +16,10 @@ export interface Course {
  * What a recipe means for data of some size.
  *
  * @param samples how many there are
+ * @param lengths of the samples
  * @throws TinsmithError `bad-input` for options that the optimizer does not have, or a batch larger than the data
  */
-export function courseOf(recipe: TrainingRecipe, samples: number, seed: number): Course {
+export function courseOf(recipe: TrainingRecipe, samples: number, seed: number, lengths?: readonly number[]): Course {
   const { batchSize, learningRate, accumulate, weightDecay, groups, clipNorm, dropout, average, recompute } = recipe
   const stepsPerEpoch = Math.max(1, Math.floor(new BatchOrder(samples, batchSize, seed).stepsPerEpoch / accumulate))
   const { name, ...further } = recipe.schedule
@@ -27,6 +28,7 @@ export function courseOf(recipe: TrainingRecipe, samples: number, seed: number):
     options: {
       steps: recipe.steps ?? Math.ceil((recipe.epochs ?? 1) * stepsPerEpoch),
       batchSize,
+      lengths: recipe.groupByLength ? lengths : undefined,
       accumulate,
       learningRate,
       schedule: schedule(name as ScheduleName, further),

@@ -27,6 +27,7 @@ const schema = z.strictObject({
   epochs: z.number().positive().optional().describe('passes over the data'),
   steps: z.number().int().positive().optional().describe('updates, instead of epochs'),
   batchSize: z.number().int().positive().default(32).describe('samples of a forward and backward pass'),
+  groupByLength: z.boolean().default(true).describe('make batches of samples of similar length, so that little is padded'),
   accumulate: z.number().int().positive().default(1).describe('passes before an update'),
   maxLength: z.number().int().positive().default(128).describe('tokens of a sample; longer ones are cut'),
   learningRate: z.number().positive().default(5e-5),
@@ -50,7 +51,12 @@ const schema = z.strictObject({
     .default([])
     .describe('settings by globs over names; rate 0 freezes'),
   evaluateEvery: z.number().int().positive().optional().describe('steps between evaluations; default once an epoch'),
-  saveEvery: z.number().int().positive().default(500).describe('steps between checkpoints, from which a killed run goes on'),
+  saveEvery: z
+    .number()
+    .int()
+    .positive()
+    .optional()
+    .describe('steps between checkpoints, from which a killed run goes on; default once a minute'),
   patience: z.number().int().positive().optional().describe('evaluations without a better one after which training stops'),
   recompute: z.boolean().default(false).describe('keep block outputs only and compute the rest again: less memory, a third more time'),
 })

@@ -24,6 +24,8 @@ export interface TrainOptions {
   readonly steps: number
   /** Samples of a forward and backward pass. */
   readonly batchSize: number
+  /** Of each sample, in any unit: batches are then made of samples of similar length. Default: batches of any. */
+  readonly lengths?: readonly number[]
   /** Passes before an update. Default 1. */
   readonly accumulate?: number
   readonly learningRate: number
@@ -61,6 +63,9 @@ export interface EvaluationRecord {
   readonly metrics: Readonly<Record<string, number>>
 }
 
+/** Milliseconds between checkpoints unless steps are given: what a run that is killed loses at most. */
+const savingInterval = 60_000
+
 /** Where a run keeps its state, what watches it, and when it stops early. */
 export interface TrainHooks {
   readonly progress?: Progress
@@ -72,7 +77,7 @@ export interface TrainHooks {
   readonly folder?: string
   /** What the run depends on, as a hash; a checkpoint of another run is refused. */
   readonly identity?: string
-  /** Steps between checkpoints. Default 500. */
+  /** Steps between checkpoints. Default: one a minute. */
   readonly saveEvery?: number
   /** Measures the graph with the present parameters. */
   readonly evaluate?: (graph: Graph) => Promise<Readonly<Record<string, number>>>
@@ -148,6 +153,7 @@ class Run<Sample> {
   #best: { step: number; metric: number; parameters: Float32Array } | null = null
   #done = 0
   #waiting = 0
+  #savedAt = performance.now()
   /** The step of the newest checkpoint. */
   #saved: number | null = null
 
@@ -181,7 +187,7 @@ class Run<Sample> {
     options: TrainOptions,
     hooks: TrainHooks,
   ): Promise<Run<Sample>> {
-    const order = new BatchOrder(samples.length, options.batchSize, options.seed)
+    const order = new BatchOrder(samples.length, options.batchSize, options.seed, options.lengths)
     objective.check?.(samples)
     const parameters = trainedParameters(graph, objective, options.extra ?? [])
     const { average, optimizer, dropout, clipNorm, threads, checkpoints } = options
@@ -212,7 +218,7 @@ class Run<Sample> {
         stage.advance(1)
         if (this.#done % Math.ceil(this.#steps.length / curvePoints) === 0) stage.note?.(this.#curve())
         if (this.#due(this.#hooks.evaluateEvery)) await this.#evaluate()
-        if (this.#due(this.#hooks.saveEvery ?? 500)) await this.#save()
+        if (this.#shouldSave()) await this.#save()
       }
     } finally {
       stage.end()
@@ -233,6 +239,11 @@ class Run<Sample> {
 
   #due(every: number | undefined): boolean {
     return every !== undefined && this.#done % every === 0
+  }
+
+  #shouldSave(): boolean {
+    const { saveEvery } = this.#hooks
+    return saveEvery === undefined ? performance.now() - this.#savedAt > savingInterval : this.#due(saveEvery)
   }
 
   #isSettled(): boolean {
@@ -320,6 +331,7 @@ class Run<Sample> {
       history: { steps: this.#steps, evaluations: this.#evaluations },
     })
     this.#saved = this.#done
+    this.#savedAt = performance.now()
   }
 
   async #resume(): Promise<void> {

@@ -41,4 +41,31 @@ describe('batch order', () => {
     expect(() => new BatchOrder(0, 1, 1)).toThrowError(/no samples/)
     expect(() => new BatchOrder(3, 4, 1)).toThrowError(/a batch of 4 is larger than the data \(3 samples\)/)
   })
+
+  test('makes batches of similar lengths in another order every epoch, all samples in them once', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(500), { minLength: 8, maxLength: 400 }),
+        fc.integer({ min: 1, max: 8 }),
+        fc.nat(),
+        (lengths, size, seed) => {
+          const order = new BatchOrder(lengths.length, size, seed, lengths)
+          const epoch = (at: number) => Array.from({ length: order.stepsPerEpoch }, (_, step) => order.at(at * order.stepsPerEpoch + step))
+          const batches = epoch(0)
+          expect(new Set(batches.flat()).size).toBe(order.stepsPerEpoch * size)
+          const padded = (found: number[][]) => found.reduce((sum, batch) => sum + Math.max(...batch.map((i) => lengths[i])), 0)
+          const plain = new BatchOrder(lengths.length, size, seed)
+          const unsorted = Array.from({ length: plain.stepsPerEpoch }, (_, step) => plain.at(step))
+          if (order.stepsPerEpoch * size === lengths.length) expect(padded(batches)).toBeLessThanOrEqual(padded(unsorted))
+        },
+      ),
+    )
+    const many = new BatchOrder(
+      400,
+      4,
+      1,
+      Array.from({ length: 400 }, (_, i) => i),
+    )
+    expect(many.at(0)).not.toEqual(many.at(100))
+  })
 })
