@@ -52,11 +52,17 @@ export function blockBytes({ bits, minimums, halfScales }: BlockFormat, columns:
  * Packs a linear into panels: `[bias]`, a float32 for each column, then for each block codes, scales and minimums. Codes
  * stand as [groups of 4 inputs][columns][4]; of 4 bits, group 2i is in the low and 2i + 1 in the high halves of bytes.
  *
- * Where outputs do not fill the last panel, it starts earlier and computes some columns again.
+ * Where outputs do not fill the last panel, it starts earlier and computes some columns again (`repeat`), or leaves them as they are by adding
+ * zero to them (`skip`, for sums that are added to what is there).
  *
  * @throws TinsmithError `bad-input` when the inputs are no multiple of 32
  */
-export function packBlocks(linear: BlockSource, format: BlockFormat, machine: BlockMachine): BlockPanels {
+export function packBlocks(
+  linear: BlockSource,
+  format: BlockFormat,
+  machine: BlockMachine,
+  overlap: 'repeat' | 'skip' = 'repeat',
+): BlockPanels {
   const { inputs, outputs } = linear
   const { columns } = machine
   if (inputs % blockInputs) throw badInput(`Block weights need a multiple of ${blockInputs} inputs, not ${inputs}`)
@@ -70,7 +76,8 @@ export function packBlocks(linear: BlockSource, format: BlockFormat, machine: Bl
   const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values) => storedFactors(values, format))
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
-    for (let column = 0; column < Math.min(columns, outputs); column++) {
+    const done = overlap === 'skip' ? panel * columns - first : 0
+    for (let column = done; column < Math.min(columns, outputs); column++) {
       const n = first + column
       view.setFloat32(panel * stride + 4 * column, linear.bias?.[n] ?? 0, true)
       for (let block = 0; block < blocks; block++) {

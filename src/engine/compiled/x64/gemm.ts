@@ -14,10 +14,10 @@ import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocal
  * - `panels`: packed weights, `panelCount` of them with `groups` groups of inputs; `panelStride`, `lastColumn` as packed
  * - `output`: [rows, outputs], rows `outputStride` apart; whole panels are written, so fewer outputs than a panel has
  *   columns need rows that long
- * - `residual`: float32 like the output; `rowParameters`: scale and offset of each row, two float32
+ * - `residual`: float32 like the output; `rowParameters`: scale and offset of each row, two float32, `rowParametersStride` bytes apart
  * - `table`: 256 bytes; `zeroPoint`, `low`, `high`: of the u8 output
  */
-export const gemmParameters = new Parameters([...productNames, 'groups', 'table', 'zeroPoint', 'low', 'high'])
+export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'table', 'zeroPoint', 'low', 'high'])
 
 /** Groups of inputs that one turn of the inner loop takes. */
 const unrolled = 4
@@ -130,7 +130,7 @@ export function emitRowEpilogue(
   emitEpilogue(a, epilogue, accumulators, contextOf(machine, free, ceiling))
   a.add(r10, r11)
   if (epilogue.kind === 'f32' && epilogue.residual) a.add(r14, gemmParameters.at('residualStride'))
-  if (epilogue.kind === 'f32' && epilogue.rows) a.add(rbp, 8)
+  if (epilogue.kind === 'f32' && epilogue.rows) a.add(rbp, gemmParameters.at('rowParametersStride'))
   a.add(r12, rcx)
 }
 

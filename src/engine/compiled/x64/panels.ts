@@ -62,7 +62,7 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
   const stride = 4 * columns * (headerWords + groups)
   const bytes = new Uint8Array(count * stride)
   const places = columnOrder(machine, order)
-  const sums = columnSums(linear)
+  const sums = machine.group === 1 ? undefined : columnSums(linear)
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
     const body = bytes.subarray(panel * stride, (panel + 1) * stride)
@@ -79,17 +79,48 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
       else header.setInt32(4 * place, linear.start?.[n] ?? 0, true)
       header.setFloat32(4 * (columns + place), linear.scale?.[n] ?? 1, true)
       header.setFloat32(4 * (2 * columns + place), linear.bias?.[n] ?? 0, true)
-      header.setFloat32(4 * (3 * columns + place), sums[n], true)
+      header.setFloat32(4 * (3 * columns + place), sums?.[n] ?? 0, true)
     }
-    const { group } = machine
-    const to = Int32Array.from(filled, (place) => place * group)
+    const to = Int32Array.from(filled)
     const from = Int32Array.from(filled, (place) => first + places[place])
-    for (let k = 0; k < inputs; k++) {
-      const [row, base] = [k * outputs, Math.floor(k / group) * columns * group + (k % group)]
-      for (let i = 0; i < to.length; i++) weights[base + to[i]] = codes[row + from[i]]
-    }
+    if (codes instanceof Float32Array) packFloats(weights as Float32Array, codes, outputs, columns, to, from)
+    else if (machine.group === 4) packBytes(new Int32Array(weights.buffer, weights.byteOffset), codes, outputs, columns, to, from)
+    else packWords(weights as Int16Array, codes, outputs, columns, to, from)
   }
   return { bytes, count, groups, stride, lastColumn }
+}
+
+/** The columns `from` of the rows of codes to the places `to`, one input after the other. */
+function packFloats(weights: Float32Array, codes: Float32Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+  for (let row = 0, group = 0; row < codes.length; row += outputs, group += columns)
+    for (let i = 0; i < to.length; i++) weights[group + to[i]] = codes[row + from[i]]
+}
+
+/** The same, with two inputs side by side. */
+function packWords(weights: Int16Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+  for (let row = 0, group = 0; row < codes.length; row += 2 * outputs, group += 2 * columns) {
+    const hasNext = row + outputs < codes.length
+    for (let i = 0; i < to.length; i++) {
+      const at = row + from[i]
+      weights[group + 2 * to[i]] = codes[at]
+      weights[group + 2 * to[i] + 1] = hasNext ? codes[at + outputs] : 0
+    }
+  }
+}
+
+/** The same, with four inputs in each word of 32 bits. */
+function packBytes(words: Int32Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+  for (let row = 0, group = 0; row < codes.length; row += 4 * outputs, group += columns) {
+    const left = (codes.length - row) / outputs
+    for (let i = 0; i < to.length; i++) {
+      const at = row + from[i]
+      let word = codes[at] & 255
+      if (left > 1) word |= (codes[at + outputs] & 255) << 8
+      if (left > 2) word |= (codes[at + 2 * outputs] & 255) << 16
+      if (left > 3) word |= codes[at + 3 * outputs] << 24
+      words[group + to[i]] = word
+    }
+  }
 }
 
 /** For each place in a panel its column. Narrowing works in lanes of 128 bits: lane t of all vectors becomes neighbours. */

@@ -122,6 +122,7 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
     residual: residual.address,
     residualStride: length * 4,
     rowParameters: rowParameters.address,
+    rowParametersStride: 8,
     table: table.address,
     zeroPoint: one.zeroPoint,
     low: one.low,

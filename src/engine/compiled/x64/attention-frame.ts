@@ -1,0 +1,131 @@
+import { roundUp } from '../plan/steps.js'
+import type { Assembler } from './assembler.js'
+import type { Lanes } from './attention-lanes.js'
+import { at, type Memory, rax, rbp } from './operands.js'
+import { Parameters } from './parameters.js'
+import type { VectorConstants, VectorMachine } from './vector-machine.js'
+
+/** What the code of an attention depends on. */
+export interface AttentionShape {
+  readonly heads: number
+  readonly keyValueHeads: number
+  /** Columns of a head of queries and keys, and of values. */
+  readonly headSize: number
+  readonly valueSize: number
+  readonly scale: number
+  readonly causal: boolean
+  readonly window: number | undefined
+  readonly softCap: number | undefined
+  readonly cached: boolean
+}
+
+/** What an attention is called with; see `Word` in program.ts. `cacheKeys` and `cacheValues` are 0 without a cache. */
+export const attentionParameters = new Parameters([
+  'query',
+  'queryStride',
+  'key',
+  'keyStride',
+  'value',
+  'valueStride',
+  'output',
+  'outputStride',
+  'sequences',
+  'sequenceCount',
+  'scratch',
+  'cacheKeys',
+  'cacheValues',
+])
+
+/** Words on the stack, by name; rbp is at the first. */
+const names = [
+  // The sequence
+  'table',
+  'sequencesLeft',
+  'rows',
+  'past',
+  'total',
+  'keyStride',
+  'valueStride',
+  // The head: addresses of its first rows
+  'headQuery',
+  'headOutput',
+  'headKeys',
+  'headValues',
+  'headsLeft',
+  'groupLeft',
+  // The queries that are worked on together, and the keys that they see: all see those from `seenFrom` up to `seenUntil`
+  'row',
+  'count',
+  'keyEnd',
+  'seenFrom',
+  'seenUntil',
+  // The block of keys
+  'blockStart',
+  'blockKeys',
+  'laterBlock',
+  // Tiles
+  'tiles',
+  'height',
+  'longer',
+] as const
+export type LocalName = (typeof names)[number]
+
+/** A word on the stack. */
+export function local(name: LocalName): Memory {
+  return at(rbp, 8 * names.indexOf(name))
+}
+
+const vectorNames = ['maximum', 'previous', 'sum', 'inverse', 'carried', 'places', 'lowest'] as const
+const wordBytes = Math.ceil((8 * names.length) / 64) * 64
+const vectorStride = 128
+
+/** Two vectors on the stack, one entry for each query that is worked on. */
+export function localVector(name: (typeof vectorNames)[number], bytes = 0): Memory {
+  return at(rbp, wordBytes + vectorStride * vectorNames.indexOf(name) + bytes)
+}
+
+/** Bytes on the stack. */
+export const frameBytes = wordBytes + vectorStride * vectorNames.length
+
+/** What the parts of the code share. */
+export interface AttentionCode {
+  readonly a: Assembler
+  readonly shape: AttentionShape
+  readonly machine: VectorMachine
+  readonly lanes: Lanes
+  readonly constants: VectorConstants
+}
+
+/** Vectors beside each other in a tile: of queries in products with keys, of columns in sums of values. */
+export const across = 2
+
+/** Keys that are worked on before values are, for many queries and for one: their scores stay in the first cache. */
+export const blockKeys = { many: 256, single: 128 } as const
+
+/** Scores before any key was seen. */
+export const lowestScore = -3e38
+
+/** Where things lie in scratch memory; many queries and one use the same. */
+export function scratchLayout({ heads, headSize, valueSize }: AttentionShape, { bytes, lanes }: VectorMachine) {
+  const [queryRow, valueRow] = [headSize, valueSize].map((size) => 4 * roundUp(size, lanes))
+  const scoreRow = 4 * blockKeys.single + bytes
+  const packed = headSize * across * bytes
+  const many = { scores: packed, all: packed + blockKeys.many * across * bytes }
+  const states = heads * (queryRow + valueRow)
+  const scores = roundUp(states + 8 * heads, 64)
+  const single = { queryRow, valueRow, sums: heads * queryRow, states, scores, scoreRow, all: scores + heads * scoreRow }
+  return { many, single, all: Math.max(many.all, single.all) }
+}
+
+/** to = from, by way of rax. */
+export function move(a: Assembler, to: Memory, from: Memory): void {
+  a.mov(rax, from)
+  a.mov(to, rax)
+}
+
+/** word += amount, by way of rax; flags are those of the sum. */
+export function add(a: Assembler, name: LocalName, amount: number): void {
+  a.mov(rax, local(name))
+  a.add(rax, amount)
+  a.mov(local(name), rax)
+}

@@ -1,0 +1,352 @@
+import type { Assembler } from './assembler.js'
+import { type AttentionCode, attentionParameters, blockKeys, local, lowestScore, scratchLayout } from './attention-frame.js'
+import type { Piece } from './attention-lanes.js'
+import { emitCap, emitPowerOfTwo, powerConstants, scoreFactor } from './attention-softmax.js'
+import { emitBlockKeys } from './attention-tiles.js'
+import { as, at, type General, Label, r8q, r9, r10, r11, r12, r13, r14, r15, rax, rbx, rcx, rdx, rsi, type Vector } from './operands.js'
+import { emitReduce } from './rows.js'
+
+/** Keys of a tile of scores, and heads that share them. */
+const [tileKeys, tileHeads] = [4, 3] as const
+
+/** Values that are added by one head after the other: as many as stay in the first cache. */
+const valuesTogether = 8
+
+/** Keys or values ahead that memory is asked for. */
+const ahead = 16
+
+/** Heads of queries that are worked on together. */
+interface Chunk {
+  readonly first: number
+  readonly heads: number
+}
+
+/**
+ * Emits the attention of one query with all heads: lanes go along the columns of keys and values, which are read once, in the order in which they
+ * lie in memory and at its speed.
+ */
+export function emitSingleQuery(code: AttentionCode, entry: Label): void {
+  const { a } = code
+  const nextBlock = new Label()
+  a.bind(entry)
+  emitPrepare(code)
+  a.bind(nextBlock)
+  emitBlockKeys(a, blockKeys.single)
+  emitScores(code)
+  emitSoftmax(code)
+  emitSums(code)
+  a.mov(rax, local('blockStart'))
+  a.add(rax, local('blockKeys'))
+  a.mov(local('blockStart'), rax)
+  a.cmp(rax, local('keyEnd'))
+  a.jl(nextBlock)
+  emitFinish(code)
+  a.ret()
+}
+
+/** Heads that share keys in chunks as even as can be. */
+function chunksOf({ heads, keyValueHeads }: AttentionCode['shape']): Chunk[] {
+  const group = heads / keyValueHeads
+  const count = Math.ceil(group / tileHeads)
+  return Array.from({ length: count }, (_, i) => {
+    const [first, end] = [Math.floor((i * group) / count), Math.floor(((i + 1) * group) / count)]
+    return { first, heads: end - first }
+  })
+}
+
+/** Scales the query of each head, and sets sums, states and the first block's start. */
+function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): void {
+  const { single } = scratchLayout(shape, machine)
+  const [x, low, zero] = machine.registers
+  const next = new Label()
+  a.mov(rsi, local('headQuery'))
+  a.mov(r8q, attentionParameters.at('scratch'))
+  a.lea(r9, at(r8q, single.states))
+  a.lea(r10, at(r8q, single.sums))
+  a.vmovups(low, constants.float(lowestScore))
+  a.vxorps(zero, zero, zero)
+  a.mov(rcx, shape.heads)
+  a.bind(next)
+  for (const { first, count } of lanes.pieces(shape.headSize)) {
+    lanes.load(a, x, at(rsi, 4 * first), count)
+    a.vmulps(x, x, constants.float(scoreFactor(shape)))
+    a.vmovups(at(r8q, 4 * first), x)
+  }
+  for (const { first } of lanes.pieces(shape.valueSize)) a.vmovups(at(r10, 4 * first), zero)
+  a.vmovss(at(r9), as('xmm', low))
+  a.vmovss(at(r9, 4), as('xmm', zero))
+  a.add(rsi, 4 * shape.headSize)
+  a.add(r8q, single.queryRow)
+  a.add(r9, 8)
+  a.add(r10, single.valueRow)
+  a.dec(rcx)
+  a.jne(next)
+  a.xor(rdx, rdx)
+  a.mov(rax, local('total'))
+  a.mov(local('keyEnd'), rax)
+  if (shape.window) {
+    a.sub(rax, shape.window)
+    a.cmovg(rdx, rax)
+  }
+  a.mov(local('blockStart'), rdx)
+}
+
+/** Scores of the block's keys, a row for each head. */
+function emitScores(code: AttentionCode): void {
+  const { a, machine, shape } = code
+  const { single } = scratchLayout(shape, machine)
+  const group = shape.heads / shape.keyValueHeads
+  const keys = [rsi, r8q, r9, r10]
+  const [next, nextHead, whole] = [new Label(), new Label(), new Label()]
+
+  a.mov(rcx, local('keyStride'))
+  a.mov(rsi, local('blockStart'))
+  a.imul(rsi, rcx)
+  a.add(rsi, local('headKeys'))
+  for (let i = 1; i < keys.length; i++) a.lea(keys[i], at(keys[i - 1], 0, rcx))
+  a.imul(r11, rcx, ahead)
+  a.mov(r12, attentionParameters.at('scratch'))
+  a.add(r12, single.scores)
+  a.mov(rbx, local('blockKeys'))
+  a.bind(next)
+  a.cmp(rbx, tileKeys)
+  a.jge(whole)
+  for (let i = 1; i < keys.length; i++) {
+    a.cmp(rbx, i)
+    a.cmovle(keys[i], rsi)
+  }
+  a.bind(whole)
+  a.mov(r13, attentionParameters.at('scratch'))
+  a.mov(r14, r12)
+  a.mov(rdx, shape.keyValueHeads)
+  a.align(32)
+  a.bind(nextHead)
+  for (const chunk of chunksOf(shape)) emitScoreTile(code, chunk, keys)
+  for (const address of keys) a.add(address, 4 * shape.headSize)
+  a.add(r13, group * single.queryRow)
+  a.add(r14, group * single.scoreRow)
+  a.dec(rdx)
+  a.jne(nextHead)
+  for (const address of keys) a.lea(address, at(address, -4 * shape.keyValueHeads * shape.headSize, rcx, tileKeys))
+  a.add(r12, 4 * tileKeys)
+  a.sub(rbx, tileKeys)
+  a.jg(next)
+}
+
+/** Scores of four keys with the queries at r13, to r14. */
+function emitScoreTile({ a, machine, shape, lanes }: AttentionCode, { first, heads }: Chunk, keys: readonly General[]): void {
+  const { single } = scratchLayout(shape, machine)
+  const tile = Array.from({ length: tileKeys }, (_, key) => machine.registers.slice(key * heads, (key + 1) * heads))
+  const [key, ...queries] = machine.registers.slice(tileKeys * tileHeads)
+  for (const row of tile) for (const sum of row) a.vxorps(sum, sum, sum)
+  for (const piece of lanes.pieces(shape.headSize)) {
+    if (!first && (4 * piece.first) % 64 === 0) for (const address of keys) a.prefetcht0(at(address, 4 * piece.first, r11))
+    for (let head = 0; head < heads; head++) a.vmovups(queries[head], at(r13, (first + head) * single.queryRow + 4 * piece.first))
+    for (const [row, address] of keys.entries()) {
+      lanes.load(a, key, at(address, 4 * piece.first), piece.count)
+      for (const [head, sum] of tile[row].entries()) a.vfmadd231ps(sum, key, queries[head])
+    }
+  }
+  for (let head = 0; head < heads; head++) {
+    const sums = tile.map((row) => row[head])
+    emitFourSums(a, sums, key)
+    a.vmovups(at(r14, (first + head) * single.scoreRow), as('xmm', sums[0]))
+  }
+}
+
+/** The sums over the lanes of four vectors, side by side in the first. */
+function emitFourSums(a: Assembler, vectors: readonly Vector[], temporary: Vector): void {
+  const half = as('ymm', temporary)
+  if (temporary.kind === 'zmm') {
+    for (const vector of vectors) {
+      a.vextracti64x4(half, as('zmm', vector), 1)
+      a.vaddps(as('ymm', vector), as('ymm', vector), half)
+    }
+  }
+  const [first, second, third, fourth] = vectors.map((vector) => as('ymm', vector))
+  a.vhaddps(first, first, second)
+  a.vhaddps(third, third, fourth)
+  a.vhaddps(first, first, third)
+  a.vextractf128(as('xmm', half), first, 1)
+  a.vaddps(as('xmm', first), as('xmm', first), as('xmm', half))
+}
+
+/** Makes the block's scores powers of two below the maxima, head by head, and brings sums to the new maxima. */
+function emitSoftmax(code: AttentionCode): void {
+  const { a, machine, shape, lanes, constants } = code
+  const { single } = scratchLayout(shape, machine)
+  const [x, temporary, another, maximum, sum, masked] = machine.registers
+  const [states, sums, row] = [r14, r13, r12]
+  const power = powerConstants(constants)
+  const next = new Label()
+  const overScores = (body: () => void) => {
+    const nextVector = new Label()
+    a.mov(rsi, row)
+    a.mov(rax, local('blockKeys'))
+    a.bind(nextVector)
+    body()
+    a.add(rsi, machine.bytes)
+    a.sub(rax, machine.lanes)
+    a.jg(nextVector)
+  }
+
+  emitPrefetchValues(code)
+  a.mov(row, attentionParameters.at('scratch'))
+  a.lea(states, at(row, single.states))
+  a.lea(sums, at(row, single.sums))
+  a.add(row, single.scores)
+  a.vmovups(masked, constants.float(Number.NEGATIVE_INFINITY))
+  a.mov(rbx, shape.heads)
+  a.bind(next)
+  if (shape.softCap !== undefined) {
+    overScores(() => {
+      a.vmovups(x, at(rsi))
+      emitCap(code, x, [temporary, another])
+      a.vmovups(at(rsi), x)
+    })
+  }
+  a.mov(rax, local('blockKeys'))
+  a.vmovups(at(row, 0, rax, 4), masked)
+  a.vbroadcastss(maximum, at(states))
+  overScores(() => a.vmaxps(maximum, maximum, at(rsi)))
+  emitReduce(a, maximum, temporary, (...registers) => a.vmaxps(...registers))
+  a.vbroadcastss(maximum, as('xmm', maximum))
+  a.vxorps(sum, sum, sum)
+  overScores(() => {
+    a.vmovups(x, at(rsi))
+    a.vsubps(x, x, maximum)
+    emitPowerOfTwo(a, x, [temporary, another], power)
+    a.vaddps(sum, sum, x)
+    a.vmovups(at(rsi), x)
+  })
+  emitReduce(a, sum, temporary, (...registers) => a.vaddps(...registers))
+  a.vbroadcastss(x, at(states))
+  a.vsubps(x, x, maximum)
+  emitPowerOfTwo(a, x, [temporary, another], power)
+  a.vmovss(at(states), as('xmm', maximum))
+  a.vmovss(as('xmm', another), at(states, 4))
+  a.vfmadd231ss(as('xmm', sum), as('xmm', x), as('xmm', another))
+  a.vmovss(at(states, 4), as('xmm', sum))
+  for (const { first } of lanes.pieces(shape.valueSize)) {
+    a.vmulps(temporary, x, at(sums, 4 * first))
+    a.vmovups(at(sums, 4 * first), temporary)
+  }
+  a.add(row, single.scoreRow)
+  a.add(states, 8)
+  a.add(sums, single.valueRow)
+  a.dec(rbx)
+  a.jne(next)
+}
+
+/** Asks for the block's first values. */
+function emitPrefetchValues({ a, shape }: AttentionCode): void {
+  a.mov(rsi, local('valueStride'))
+  a.imul(rsi, local('blockStart'))
+  a.add(rsi, local('headValues'))
+  const bytes = Math.min(4096, 4 * ahead * shape.keyValueHeads * shape.valueSize)
+  for (let line = 0; line < bytes; line += 64) a.prefetcht0(at(rsi, line))
+}
+
+/** Adds the block's values, weighted, to the sums of all heads. */
+function emitSums(code: AttentionCode): void {
+  const { a, machine, shape } = code
+  const { single } = scratchLayout(shape, machine)
+  const group = shape.heads / shape.keyValueHeads
+  const [next, nextHead] = [new Label(), new Label()]
+
+  a.mov(rcx, local('valueStride'))
+  a.mov(rsi, local('blockStart'))
+  a.imul(rsi, rcx)
+  a.add(rsi, local('headValues'))
+  a.imul(r11, rcx, ahead)
+  a.mov(r12, attentionParameters.at('scratch'))
+  a.add(r12, single.scores)
+  a.mov(rbx, local('blockKeys'))
+  a.bind(next)
+  a.mov(r10, valuesTogether)
+  a.cmp(rbx, r10)
+  a.cmovl(r10, rbx)
+  a.mov(r13, attentionParameters.at('scratch'))
+  a.add(r13, single.sums)
+  a.mov(r14, r12)
+  a.mov(rdx, shape.keyValueHeads)
+  a.bind(nextHead)
+  for (const chunk of chunksOf(shape))
+    for (const [i, columns] of passesOf(code, chunk).entries()) emitPass(code, chunk, columns, !i && !chunk.first)
+  a.add(rsi, 4 * shape.valueSize)
+  a.add(r13, group * single.valueRow)
+  a.add(r14, group * single.scoreRow)
+  a.dec(rdx)
+  a.jne(nextHead)
+  a.lea(rsi, at(rsi, -4 * shape.keyValueHeads * shape.valueSize, rcx, valuesTogether))
+  a.add(r12, 4 * valuesTogether)
+  a.sub(rbx, valuesTogether)
+  a.jg(next)
+}
+
+/** Columns of values that have room in the registers, by passes as even as can be. */
+function passesOf({ lanes, shape }: AttentionCode, { heads }: Chunk): Piece[][] {
+  const all = lanes.pieces(shape.valueSize)
+  const count = Math.ceil(all.length / Math.floor((tileKeys * tileHeads) / heads))
+  return Array.from({ length: count }, (_, i) =>
+    all.slice(Math.floor((i * all.length) / count), Math.floor(((i + 1) * all.length) / count)),
+  )
+}
+
+/** Adds r10 values at rsi, weighted by the rows at r14, to the sums at r13. */
+function emitPass(
+  { a, machine, shape, lanes }: AttentionCode,
+  { first, heads }: Chunk,
+  columns: readonly Piece[],
+  prefetches: boolean,
+): void {
+  const { single } = scratchLayout(shape, machine)
+  const tile = Array.from({ length: heads }, (_, head) => machine.registers.slice(head * columns.length, (head + 1) * columns.length))
+  const [value, ...weights] = machine.registers.slice(tileKeys * tileHeads)
+  const places = tile.flatMap((sums, head) =>
+    sums.map((sum, v) => ({ sum, place: at(r13, (first + head) * single.valueRow + 4 * columns[v].first) })),
+  )
+  const next = new Label()
+  for (const { sum, place } of places) a.vmovups(sum, place)
+  a.mov(r15, rsi)
+  a.mov(r8q, r14)
+  a.mov(rax, r10)
+  a.align(32)
+  a.bind(next)
+  for (let line = 0; prefetches && line < 4 * shape.valueSize; line += 64) a.prefetcht0(at(r15, line, r11))
+  for (let head = 0; head < heads; head++) a.vbroadcastss(weights[head], at(r8q, (first + head) * single.scoreRow))
+  for (const [v, column] of columns.entries()) {
+    lanes.load(a, value, at(r15, 4 * column.first), column.count)
+    for (const [head, sums] of tile.entries()) a.vfmadd231ps(sums[v], value, weights[head])
+  }
+  a.add(r15, rcx)
+  a.add(r8q, 4)
+  a.dec(rax)
+  a.jne(next)
+  for (const { sum, place } of places) a.vmovups(place, sum)
+}
+
+/** Divides the sums of values by those of weights. */
+function emitFinish({ a, machine, shape, lanes, constants }: AttentionCode): void {
+  const { single } = scratchLayout(shape, machine)
+  const [factor, x, temporary] = machine.registers
+  const next = new Label()
+  a.mov(r13, attentionParameters.at('scratch'))
+  a.lea(r14, at(r13, single.states))
+  a.add(r13, single.sums)
+  a.mov(rsi, local('headOutput'))
+  a.mov(rbx, shape.heads)
+  a.bind(next)
+  a.vbroadcastss(x, at(r14, 4))
+  a.vmovups(factor, constants.float(1))
+  a.vdivps(factor, factor, x)
+  for (const { first, count } of lanes.pieces(shape.valueSize)) {
+    a.vmulps(x, factor, at(r13, 4 * first))
+    lanes.store(a, at(rsi, 4 * first), x, count, temporary)
+  }
+  a.add(rsi, 4 * shape.valueSize)
+  a.add(r13, single.valueRow)
+  a.add(r14, 8)
+  a.dec(rbx)
+  a.jne(next)
+}

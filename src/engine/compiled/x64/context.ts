@@ -1,0 +1,44 @@
+import { unsupported } from '../../../base/errors.js'
+import type { Step, View } from '../plan/steps.js'
+import type { StepKernel, Word } from '../program.js'
+import type { Features } from './features.js'
+import type { Parameters } from './parameters.js'
+import { chooseVectorMachine, type VectorMachine } from './vector-machine.js'
+
+/** What kernels are made for. */
+export interface X64Context {
+  readonly features: Features
+  readonly vectors: VectorMachine
+  /** The largest code that the plan's steps write to a buffer. */
+  highestCode(view: View): 127 | 255
+}
+
+/**
+ * The context of a processor and of the steps of a plan.
+ *
+ * @throws TinsmithError `unsupported` where the processor has no AVX2
+ */
+export function contextOf(features: Features, steps: readonly Step[] = []): X64Context {
+  const vectors = chooseVectorMachine(features)
+  if (!vectors) throw unsupported('Machine code for x64 needs a processor with AVX2', { hint: 'The WebAssembly kernels do not.' })
+  const highestCode = ({ buffer }: View) => {
+    const writers = steps.filter((step) => step.output.buffer === buffer)
+    return writers.length && writers.every((step) => step.kind === 'quantize' && step.highest === 127) ? 127 : 255
+  }
+  return { features, vectors, highestCode }
+}
+
+/** A kernel of a step. */
+export interface KernelCall<Name extends string> {
+  readonly name: string
+  /** All that the code depends on beside its name; plain data. */
+  readonly shape: object
+  readonly code: () => Uint8Array
+  readonly parameters: Parameters<Name>
+  readonly words: Readonly<Record<NoInfer<Name>, Word>>
+}
+
+/** The kernel with its words in the order of its parameters. */
+export function stepKernel<Name extends string>({ name, shape, code, parameters, words }: KernelCall<Name>): StepKernel<Uint8Array> {
+  return { key: `${name} ${JSON.stringify(shape)}`, code, words: parameters.names.map((word) => words[word]) }
+}

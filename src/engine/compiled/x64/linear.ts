@@ -1,0 +1,177 @@
+import { ArrayTensor, type Tensor } from '../../../ir/tensor.js'
+import { isView, roundUp, rowBytes, type StepOf, type View, type Weight, whole } from '../plan/steps.js'
+import type { StepKernel, Word } from '../program.js'
+import { activationKernels } from './activation.js'
+import { blockLinearKernels, floatsOfBlocks, hasBlockKernels } from './block-linear.js'
+import { chooseBlockMachine } from './block-machine.js'
+import { combineKernels } from './combine.js'
+import { stepKernel, type X64Context } from './context.js'
+import { chooseDotMachine, chooseFloatMachine, type DotMachine, dotMachines, panelColumns } from './dot-machine.js'
+import type { Epilogue } from './epilogue.js'
+import { gemm, gemmParameters } from './gemm.js'
+import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
+import { type PanelSource, packPanels, productsThatFit } from './panels.js'
+import { mayOverrun } from './rows.js'
+import { widen, widenParameters } from './widen.js'
+
+type Linear = StepOf<'linear'>
+type Kernels = readonly StepKernel<Uint8Array>[]
+
+/**
+ * The kernels of a linear: the product, with bias and residual and, where the product has it, relu; other activations, and residuals behind
+ * activations, follow in kernels of their own.
+ */
+export async function linearKernels(step: Linear, context: X64Context): Promise<Kernels> {
+  const { activation, residual, output, ...rest } = step
+  const hasRelu = step.weight.kind !== 'blocks' || !hasBlockKernels(step.weight)
+  const within = activation === 'relu' && hasRelu ? { activation } : {}
+  const isWhole = activation === within.activation && !(activation && residual)
+  const panel = leastColumns(step.weight, context)
+  const fits = output.columns >= panel || mayOverrun(output, panel)
+  if (isWhole && fits) return productKernels(step, context)
+  const product = fits && !residual ? output : temporaryOf(output)
+  const kernels = [...(await productKernels({ ...rest, ...within, output: product }, context))]
+  if (activation !== within.activation)
+    kernels.push(...activationKernels({ function: activation!, input: product, output: product }, context))
+  if (product !== output) {
+    const right = residual ?? new ArrayTensor('float32', [1], Float32Array.of(1))
+    const operator = residual ? 'add' : 'multiply'
+    kernels.push(...(await combineKernels({ kind: 'combine', name: step.name, operator, left: product, right, output }, context)))
+  }
+  return product === output ? kernels : withScratch(kernels, product)
+}
+
+/** Columns that a product writes at least. */
+function leastColumns(weight: Weight, { features }: X64Context): number {
+  if (weight.kind === 'blocks' && hasBlockKernels(weight)) return chooseBlockMachine(features)!.columns
+  return panelColumns((weight.kind === 'int8' ? chooseDotMachine(features, 1) : chooseFloatMachine(features))!)
+}
+
+/** A buffer that no plan knows, for results of this step alone. */
+function temporaryOf({ buffer, columns }: View): View {
+  return whole({ name: 'temporary', per: buffer.per, columns, dtype: 'float32' })
+}
+
+/** The kernels with scratch memory in place of the temporary buffer. */
+function withScratch(kernels: Kernels, { buffer }: View): Kernels {
+  const scratch: Word = { scratch: rowBytes(buffer), per: buffer.per }
+  const isTemporary = (word: Word) =>
+    typeof word === 'object' && 'address' in word && isView(word.address) && word.address.buffer === buffer
+  return kernels.map((kernel) => ({ ...kernel, words: kernel.words.map((word) => (isTemporary(word) ? scratch : word)) }))
+}
+
+async function productKernels(step: Linear, context: X64Context): Promise<Kernels> {
+  const { weight, output } = step
+  if (weight.kind === 'int8') return byteKernels(step, weight, context)
+  if (weight.kind === 'float32') return floatKernels(step, weight.values, context)
+  if (hasBlockKernels(weight)) return blockLinearKernels(step, weight, context)
+  return floatKernels(step, await floatsOfBlocks(weight, output.columns), context)
+}
+
+async function floatKernels(step: Linear, weight: Tensor, { features }: X64Context): Promise<Kernels> {
+  const machine = chooseFloatMachine(features)!
+  const epilogue: Epilogue = { kind: 'f32', residual: step.residual !== undefined, relu: step.activation === 'relu' }
+  const source = {
+    inputs: step.input.columns,
+    outputs: step.output.columns,
+    codes: (await weight.read()) as Float32Array,
+    start: step.bias && ((await step.bias.read()) as Float32Array),
+  }
+  return [panelKernel(step, machine, epilogue, source, { address: step.input }, { stride: step.input })]
+}
+
+async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' }>, context: X64Context): Promise<Kernels> {
+  const { input, residual, activation, output } = step
+  const [inputs, outputs] = [input.columns, output.columns]
+  const codes = (await weight.codes.read()) as Int8Array
+  const scale = (await weight.scale.read()) as Float32Array
+  const bias = step.bias && ((await step.bias.read()) as Float32Array)
+  const rows = weight.input.kind === 'rows'
+  const source: PanelSource = {
+    inputs,
+    outputs,
+    codes,
+    bias,
+    ...(weight.input.kind === 'static'
+      ? {
+          scale: scale.map((value) => value * (weight.input as { scale: number }).scale),
+          start: startOf(codes, outputs, weight.input.zeroPoint),
+        }
+      : { scale }),
+  }
+  const { features } = context
+  const exact = features.avx512Vnni || features.avxVnni
+  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(source, context.highestCode(input)))!
+  const epilogue: Epilogue = { kind: 'f32', rows, bias: bias !== undefined, residual: residual !== undefined, relu: activation === 'relu' }
+  const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
+  if (machine.group === 4)
+    return [panelKernel(step, machine, epilogue, source, { address: input }, { stride: input }, parameters, features.amxInt8)]
+  const stride = 2 * roundUp(inputs, 16)
+  const wide: Word = { scratch: stride, per: output.buffer.per }
+  const widening = stepKernel({
+    name: 'widen',
+    shape: {},
+    code: widen,
+    parameters: widenParameters,
+    words: {
+      input: { address: input },
+      inputStride: { stride: input },
+      rows: { rows: output.buffer.per },
+      inputs,
+      output: wide,
+      outputStride: stride,
+    },
+  })
+  return [widening, panelKernel(step, machine, epilogue, source, wide, stride, parameters)]
+}
+
+/** Where sums begin so that the zero point of the activations is taken off. */
+function startOf(codes: Int8Array, outputs: number, zeroPoint: number): Int32Array {
+  const start = new Int32Array(outputs)
+  for (let i = 0; i < codes.length; i += outputs) for (let n = 0; n < outputs; n++) start[n] -= zeroPoint * codes[i + n]
+  return start
+}
+
+function panelKernel(
+  { residual, output }: Linear,
+  machine: DotMachine,
+  epilogue: Epilogue,
+  source: PanelSource,
+  activations: Word,
+  activationStride: Word,
+  rowParameters?: View,
+  tiles = false,
+): StepKernel<Uint8Array> {
+  const panels = packPanels(source, {
+    machine: tiles ? dotMachines.avx512VnniVbmi : machine,
+    order: 'natural',
+    overlap: residual?.buffer === output.buffer ? 'skip' : 'repeat',
+    ...(tiles && { inputMultiple: amxInputMultiple }),
+  })
+  return stepKernel({
+    name: 'gemm',
+    shape: { machine: tiles ? 'amx' : machine.name, epilogue },
+    code: () => (tiles ? gemmAmx(epilogue) : gemm(machine, epilogue)),
+    parameters: gemmParameters,
+    words: {
+      activations,
+      activationStride,
+      rows: { rows: output.buffer.per },
+      panels: { constant: panels.bytes },
+      panelCount: panels.count,
+      panelStride: panels.stride,
+      lastColumn: panels.lastColumn,
+      groups: panels.groups,
+      output: { address: output },
+      outputStride: { stride: output },
+      residual: residual ? { address: residual } : 0,
+      residualStride: residual ? { stride: residual } : 0,
+      rowParameters: rowParameters ? { address: rowParameters } : 0,
+      rowParametersStride: rowParameters ? { stride: rowParameters } : 0,
+      table: 0,
+      zeroPoint: 0,
+      low: 0,
+      high: 0,
+    },
+  })
+}

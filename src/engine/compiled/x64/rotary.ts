@@ -1,0 +1,175 @@
+import type { Tensor } from '../../../ir/tensor.js'
+import type { StepOf } from '../plan/steps.js'
+import type { StepKernel } from '../program.js'
+import type { Assembler } from './assembler.js'
+import { Lanes } from './attention-lanes.js'
+import { stepKernel, type X64Context } from './context.js'
+import { at, Label, r8q, r9, r10, r11, r12, r13, rax, rcx, rsi } from './operands.js'
+import { kernel, Parameters } from './parameters.js'
+import { emitRows } from './rows.js'
+import { VectorConstants, type VectorMachine } from './vector-machine.js'
+
+/**
+ * `input`, `output`: float32 rows, strides in bytes; `numbers`: int32 of each row, `numbersStride` bytes apart; `cos`, `sin`: tables [positions,
+ * half of the rotary columns], or for interleaved pairs as `interleavedTable` makes them.
+ */
+export const rotaryParameters = new Parameters([
+  'input',
+  'inputStride',
+  'rows',
+  'output',
+  'outputStride',
+  'numbers',
+  'numbersStride',
+  'cos',
+  'sin',
+])
+
+/** What the code of a rotary embedding depends on. */
+export interface RotaryShape {
+  readonly vectors: VectorMachine['name']
+  readonly heads: number
+  readonly headSize: number
+  readonly rotary: number
+  readonly interleaved: boolean
+  /** Whether the output is another place, to which the columns beyond the rotary ones are copied. */
+  readonly copies: boolean
+}
+
+/** The kernel of a rotary position embedding. */
+export async function rotaryKernels(step: StepOf<'rotary'>, { vectors }: X64Context): Promise<StepKernel<Uint8Array>[]> {
+  const { input, output, headSize, rotary, interleaved, numbers } = step
+  const shape: RotaryShape = {
+    vectors: vectors.name,
+    heads: input.columns / headSize,
+    headSize,
+    rotary,
+    interleaved,
+    copies: input.buffer !== output.buffer || input.column !== output.column,
+  }
+  const [cos, sin] = await Promise.all([tableOf(step.cos, interleaved ? 'cos' : 'plain'), tableOf(step.sin, interleaved ? 'sin' : 'plain')])
+  return [
+    stepKernel({
+      name: 'rotary',
+      shape,
+      code: () => rotaryEmbedding(vectors, shape),
+      parameters: rotaryParameters,
+      words: {
+        input: { address: input },
+        inputStride: { stride: input },
+        rows: { rows: 'token' },
+        output: { address: output },
+        outputStride: { stride: output },
+        numbers: { address: numbers },
+        numbersStride: 4,
+        cos: { constant: cos },
+        sin: { constant: sin },
+      },
+    }),
+  ]
+}
+
+type TableForm = 'plain' | 'cos' | 'sin'
+
+/** Tables that are in memory: layers share them. */
+const tables: Readonly<Record<TableForm, WeakMap<Tensor, WeakRef<Float32Array>>>> = {
+  plain: new WeakMap(),
+  cos: new WeakMap(),
+  sin: new WeakMap(),
+}
+
+async function tableOf(tensor: Tensor, form: TableForm): Promise<Float32Array> {
+  const known = () => tables[form].get(tensor)?.deref()
+  if (known()) return known()!
+  const values = (await tensor.read()) as Float32Array
+  const table = known() ?? (form === 'plain' ? values : interleavedTable(values, form))
+  tables[form].set(tensor, new WeakRef(table))
+  return table
+}
+
+/** A factor for each column of interleaved pairs: (a, b) cos + (b, a) sin, where the first sine of a pair is negative. */
+export function interleavedTable(values: Float32Array, form: 'cos' | 'sin'): Float32Array {
+  const sign = form === 'sin' ? -1 : 1
+  return Float32Array.from({ length: 2 * values.length }, (_, i) => (i % 2 ? values[i >> 1] : sign * values[i >> 1]))
+}
+
+/** Code of a rotary position embedding. Called with `rotaryParameters`. */
+export function rotaryEmbedding(machine: VectorMachine, shape: RotaryShape): Uint8Array {
+  const p = rotaryParameters
+  const constants = new VectorConstants(machine)
+  const rest = shape.copies ? shape.headSize - shape.rotary : 0
+  const lanes = new Lanes(constants, [shape.interleaved ? shape.rotary : shape.rotary / 2, rest])
+  const pointers = [
+    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
+    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
+    { register: r9, address: p.at('numbers'), stride: p.at('numbersStride') },
+  ]
+  const emitHead = shape.interleaved ? emitPairs : emitHalves
+  return kernel(
+    0,
+    (a) => {
+      lanes.prepare(a)
+      emitRows(a, p.at('rows'), pointers, () => {
+        const next = new Label()
+        a.movsxd(rax, at(r9))
+        a.imul(rax, rax, 4 * (shape.interleaved ? shape.rotary : shape.rotary / 2))
+        a.mov(r10, p.at('cos'))
+        a.add(r10, rax)
+        a.mov(r11, p.at('sin'))
+        a.add(r11, rax)
+        a.mov(r12, rsi)
+        a.mov(r13, rcx)
+        a.mov(r8q, shape.heads)
+        a.bind(next)
+        emitHead(a, machine, lanes, shape.rotary)
+        emitCopy(a, machine, lanes, shape.rotary, rest)
+        a.add(r12, 4 * shape.headSize)
+        a.add(r13, 4 * shape.headSize)
+        a.dec(r8q)
+        a.jne(next)
+      })
+    },
+    (a) => constants.place(a),
+  )
+}
+
+/** (a, b) -> (a cos - b sin, a sin + b cos) for columns i and i + rotary / 2, from r12 to r13. */
+function emitHalves(a: Assembler, { registers }: VectorMachine, lanes: Lanes, rotary: number): void {
+  const [first, second, cos, sin, result, temporary] = registers
+  for (const { first: column, count } of lanes.pieces(rotary / 2)) {
+    const [low, high] = [4 * column, 4 * (column + rotary / 2)]
+    lanes.load(a, first, at(r12, low), count)
+    lanes.load(a, second, at(r12, high), count)
+    lanes.load(a, cos, at(r10, low), count)
+    lanes.load(a, sin, at(r11, low), count)
+    a.vmulps(result, first, cos)
+    a.vfnmadd231ps(result, second, sin)
+    a.vmulps(second, second, cos)
+    a.vfmadd231ps(second, first, sin)
+    lanes.store(a, at(r13, low), result, count, temporary)
+    lanes.store(a, at(r13, high), second, count, temporary)
+  }
+}
+
+/** The same for columns 2i and 2i + 1. */
+function emitPairs(a: Assembler, { registers }: VectorMachine, lanes: Lanes, rotary: number): void {
+  const [pairs, swapped, factor, temporary] = registers
+  for (const { first: column, count } of lanes.pieces(rotary)) {
+    lanes.load(a, pairs, at(r12, 4 * column), count)
+    a.vpermilps(swapped, pairs, 0xb1)
+    lanes.load(a, factor, at(r10, 4 * column), count)
+    a.vmulps(pairs, pairs, factor)
+    lanes.load(a, factor, at(r11, 4 * column), count)
+    a.vfmadd231ps(pairs, swapped, factor)
+    lanes.store(a, at(r13, 4 * column), pairs, count, temporary)
+  }
+}
+
+/** Copies the columns behind the rotary ones. */
+function emitCopy(a: Assembler, { registers }: VectorMachine, lanes: Lanes, rotary: number, rest: number): void {
+  const [values, temporary] = registers
+  for (const { first, count } of lanes.pieces(rest)) {
+    lanes.load(a, values, at(r12, 4 * (rotary + first)), count)
+    lanes.store(a, at(r13, 4 * (rotary + first)), values, count, temporary)
+  }
+}

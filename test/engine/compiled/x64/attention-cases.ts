@@ -1,0 +1,185 @@
+import fc from 'fast-check'
+import { Random } from '../../../../src/base/random.js'
+import type { CacheLayer } from '../../../../src/engine/compiled/plan/plan.js'
+import { type Buffer, rowBytes, type StepOf, type View } from '../../../../src/engine/compiled/plan/steps.js'
+import type { Rows } from '../../../../src/engine/compiled/reference/arrays.js'
+import { attend } from '../../../../src/engine/compiled/reference/attention.js'
+import type { Arena } from './arena.js'
+import { StepMemory, type TestSequence } from './step-calls.js'
+
+/** Heads, sizes and masks of an attention, and the sequences that it sees. */
+export interface AttentionCase {
+  readonly seed: number
+  readonly keyValueHeads: number
+  readonly group: number
+  readonly headSize: number
+  readonly valueSize: number
+  readonly causal: boolean
+  readonly window?: number
+  readonly softCap?: number
+  /** How large scores are. */
+  readonly spread: number
+  readonly sequences: readonly TestSequence[]
+  readonly cached: boolean
+}
+
+const sizes = fc.constantFrom(1, 3, 8, 12, 16, 24, 32, 40, 64)
+
+function casesOf(
+  maxHeads: number,
+  group: fc.Arbitrary<number>,
+  lengths: fc.Arbitrary<number>,
+  maxLength: number,
+): fc.Arbitrary<AttentionCase> {
+  return fc
+    .record({
+      seed: fc.nat(),
+      keyValueHeads: fc.integer({ min: 1, max: maxHeads }),
+      group,
+      headSize: sizes,
+      valueSize: fc.option(sizes, { nil: undefined }),
+      causal: fc.boolean(),
+      window: fc.option(fc.constantFrom(1, 2, 7, 20, 256), { nil: undefined }),
+      softCap: fc.option(fc.constantFrom(1, 30), { nil: undefined }),
+      spread: fc.constantFrom(0.01, 1, 3),
+      cached: fc.boolean(),
+      sequences: fc.array(fc.record({ rows: lengths, past: lengths, room: fc.constantFrom(0, 3) }), { maxLength }),
+    })
+    .map(({ valueSize, sequences, cached, ...rest }) => ({
+      ...rest,
+      cached,
+      valueSize: valueSize ?? rest.headSize,
+      sequences: sequences.map(({ rows, past, room }) => (cached ? { rows, past, capacity: rows + past + room + 1 } : { rows })),
+    }))
+}
+
+/** A few tokens with heads of every kind. */
+export const shortAttentionCases = casesOf(3, fc.constantFrom(1, 2, 3, 4, 7), fc.oneof(fc.integer({ min: 0, max: 35 }), fc.constant(1)), 3)
+
+/** Around and beyond the number of keys that are worked on together. */
+export const longAttentionCases = casesOf(1, fc.constantFrom(1, 3), fc.constantFrom(1, 3, 255, 256, 257, 600), 1)
+
+/** Queries, keys and values side by side in one buffer, as a product with joined weights leaves them. */
+function stepOf(one: AttentionCase): StepOf<'attention'> {
+  const { keyValueHeads, group, headSize, valueSize, causal, window, softCap, cached } = one
+  const heads = group * keyValueHeads
+  const widths = [heads * headSize, keyValueHeads * headSize, keyValueHeads * valueSize]
+  const joined: Buffer = { name: 'joined', per: 'token', columns: widths.reduce((a, b) => a + b), dtype: 'float32' }
+  const [query, key, value] = widths.map(
+    (columns, i): View => ({ buffer: joined, columns, column: widths.slice(0, i).reduce((a, b) => a + b, 0) }),
+  )
+  // One more column on each side shows whether anything else is written.
+  const buffer: Buffer = { name: 'output', per: 'token', columns: heads * valueSize + 2, dtype: 'float32' }
+  const output = { buffer, column: 1, columns: heads * valueSize }
+  const scale = 1 / Math.sqrt(headSize)
+  return {
+    kind: 'attention',
+    name: 'attention',
+    query,
+    key,
+    value,
+    heads,
+    keyValueHeads,
+    scale,
+    causal,
+    window,
+    softCap,
+    output,
+    cache: cached ? 1 : undefined,
+  }
+}
+
+const untouched = 12345
+
+/** Memory for the step with random contents. */
+function memoryOf(arena: Arena, one: AttentionCase, step: StepOf<'attention'>): StepMemory {
+  const random = new Random(one.seed)
+  const layer: CacheLayer = { keyColumns: step.key.columns, valueColumns: step.value.columns }
+  const memory = new StepMemory(arena, one.sequences, one.cached ? [{ keyColumns: 3, valueColumns: 2 }, layer] : [])
+  const fill = (values: Float32Array) => {
+    for (const i of values.keys()) values[i] = one.spread * random.normal()
+  }
+  fill(memory.rows(step.query.buffer))
+  memory.rows(step.output.buffer).fill(untouched)
+  if (one.cached) {
+    for (const sequence of one.sequences.keys()) {
+      fill(memory.cache(sequence, 1, 'keys'))
+      fill(memory.cache(sequence, 1, 'values'))
+    }
+  }
+  return memory
+}
+
+function rowsOf(memory: StepMemory, { buffer, column, columns }: View): Rows<Float32Array> {
+  return { data: memory.rows(buffer).subarray(column), count: memory.tokens, stride: rowBytes(buffer) / 4, columns }
+}
+
+/** What the reference makes of the memory before the kernel ran: the whole output buffer, and the caches. */
+function expectedOf(one: AttentionCase, step: StepOf<'attention'>, memory: StepMemory) {
+  const expected = memory.rows(step.output.buffer).slice()
+  const output = { ...rowsOf(memory, step.output), data: expected.subarray(step.output.column) }
+  let first = 0
+  const caches = one.sequences.map(({ rows, past = 0 }, sequence) => {
+    const [keys, values] = (
+      [
+        ['keys', step.key],
+        ['values', step.value],
+      ] as const
+    ).map(([part, view]) => {
+      const fresh = rowsOf(memory, view)
+      if (!one.cached) return { data: fresh.data.subarray(first * fresh.stride), stride: fresh.stride, tokens: rows }
+      const data = memory.cache(sequence, 1, part).slice()
+      for (let row = 0; row < rows; row++) {
+        const start = (first + row) * fresh.stride
+        data.set(fresh.data.subarray(start, start + view.columns), (past + row) * view.columns)
+      }
+      return { data, stride: view.columns, tokens: past + rows }
+    })
+    attend(step, rowsOf(memory, step.query), keys, values, first, rows, output)
+    first += rows
+    return { keys: keys.data, values: values.data }
+  })
+  return { output: expected, caches }
+}
+
+/** An attention in memory, ready to be computed. */
+export interface PlacedAttention {
+  readonly step: StepOf<'attention'>
+  readonly memory: StepMemory
+  /** What differs from the reference in the output, beside it, and in the caches, once it has been computed. */
+  wrong(): string[]
+}
+
+/** The largest magnitude; NaN where there is one. */
+function largest(values: ArrayLike<number>): number {
+  return Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+}
+
+export function placeAttention(arena: Arena, one: AttentionCase): PlacedAttention {
+  const step = stepOf(one)
+  const memory = memoryOf(arena, one, step)
+  const expected = expectedOf(one, step, memory)
+  // Outputs are averages of values, which may cancel out.
+  const size = largest(one.cached ? expected.caches.flatMap(({ values }) => [...values]) : memory.rows(step.query.buffer))
+  const { column, columns, buffer } = step.output
+  const isInside = (i: number) => {
+    const place = i % (rowBytes(buffer) / 4)
+    return place >= column && place < column + columns
+  }
+  const wrong = () => {
+    const output = memory.rows(buffer)
+    const inside = [...output.keys()].filter(isInside)
+    const difference = largest(inside.map((i) => output[i] - expected.output[i]))
+    const caches = one.cached ? expected.caches : []
+    return [
+      ...(difference <= 1e-5 * size ? [] : [`the output, by ${difference}`]),
+      ...[...output.keys()].filter((i) => !isInside(i) && output[i] !== untouched).map((i) => `beside the output at ${i}`),
+      ...caches.flatMap((parts, sequence) =>
+        (['keys', 'values'] as const)
+          .filter((part) => memory.cache(sequence, 1, part).some((value, i) => value !== parts[part][i]))
+          .map((part) => `the cached ${part} of sequence ${sequence}`),
+      ),
+    ]
+  }
+  return { step, memory, wrong }
+}

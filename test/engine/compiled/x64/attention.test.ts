@@ -1,0 +1,128 @@
+import fc from 'fast-check'
+import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../../../src/base/random.js'
+import { reference } from '../../../../src/engine/compiled/reference/backend.js'
+import { attentionKernels } from '../../../../src/engine/compiled/x64/attention.js'
+import { x64Backend } from '../../../../src/engine/compiled/x64/backend.node.js'
+import type { X64Context } from '../../../../src/engine/compiled/x64/context.js'
+import { processorFeatures } from '../../../../src/engine/compiled/x64/features.node.js'
+import { addressOf, type MappedCode, mapCode } from '../../../../src/engine/compiled/x64/memory.node.js'
+import { vectorMachines } from '../../../../src/engine/compiled/x64/vector-machine.js'
+import { PlanBuilder, relativeError, runPlan } from '../plans.js'
+import { GuardedArena } from './arena.js'
+import { type AttentionCase, longAttentionCases, placeAttention, shortAttentionCases } from './attention-cases.js'
+import { disassemble, hasDisassembler } from './disassembly.js'
+import { EmulatedMachine, emulator } from './emulator.js'
+import { runsHere } from './machine.js'
+
+const features = runsHere ? processorFeatures() : undefined
+const machines = Object.values(vectorMachines)
+
+function kernelOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number]) {
+  const context: X64Context = { features: features!, vectors: machine, highestCode: () => 255 }
+  return attentionKernels(step, context)[0]
+}
+
+describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name', (machine) => {
+  const compiled = new Map<string, MappedCode>()
+  afterAll(() => {
+    for (const code of compiled.values()) code.release()
+  })
+
+  function check(one: AttentionCase): void {
+    const arena = new GuardedArena()
+    try {
+      const placed = placeAttention(arena, one)
+      const { key, code, words } = kernelOf(placed, machine)
+      const mapped = compiled.get(key) ?? mapCode(code())
+      compiled.set(key, mapped)
+      mapped.call(addressOf(placed.memory.block(words)))
+      expect(placed.wrong()).toEqual([])
+    } finally {
+      arena.release()
+    }
+  }
+
+  it('agrees with the reference for heads, masks and caches of every kind', () => {
+    fc.assert(fc.property(shortAttentionCases, check), { numRuns: 150 })
+  })
+
+  it('agrees with the reference for sequences of several blocks of keys', () => {
+    fc.assert(fc.property(longAttentionCases, check), { numRuns: 30 })
+  })
+})
+
+describe.skipIf(!runsHere)('attention in a plan', () => {
+  it('appends to the caches of several sequences and reads all of them', async () => {
+    const [heads, keyValueHeads, size] = [6, 2, 16]
+    const columns = (heads + 2 * keyValueHeads) * size
+    const random = new Random(3)
+    const builder = new PlanBuilder()
+    const joined = builder.rows(
+      columns,
+      Array.from({ length: 24 * columns }, () => random.normal()),
+    )
+    const view = (column: number, count: number) => ({ ...joined, column: column * size, columns: count * size })
+    const layer = { keyColumns: keyValueHeads * size, valueColumns: keyValueHeads * size }
+    const [query, key, value] = [view(0, heads), view(heads, keyValueHeads), view(heads + keyValueHeads, keyValueHeads)]
+    for (const cache of [builder.cache(layer), builder.cache(layer)]) {
+      const output = builder.buffer(heads * size)
+      builder.add({ kind: 'attention', query, key, value, heads, keyValueHeads, scale: 0.25, causal: true, cache, output })
+      builder.output(`layer ${cache}`, output)
+    }
+    const plan = builder.plan()
+    const options = { lengths: [1, 20, 3], pasts: [40, 5, 0] }
+    const [got, want] = await Promise.all([x64Backend({ guards: true }), reference].map((backend) => runPlan(backend, plan, options)))
+    for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name])).toBeLessThan(1e-5)
+    expect(got.caches).toEqual(want.caches)
+  })
+})
+
+const shape = {
+  seed: 1,
+  keyValueHeads: 2,
+  group: 2,
+  headSize: 20,
+  valueSize: 36,
+  causal: true,
+  window: 9,
+  spread: 1,
+  cached: true,
+} as const
+const lengths = [
+  { rows: 1, past: 20, capacity: 24 },
+  { rows: 33, past: 5, capacity: 40 },
+  { rows: 7, past: 0, capacity: 7 },
+]
+const uncached = lengths.map(({ rows }) => ({ rows }))
+const samples: readonly AttentionCase[] = [
+  { ...shape, sequences: lengths },
+  { ...shape, headSize: 32, valueSize: 32, window: undefined, sequences: lengths },
+  { ...shape, headSize: 16, valueSize: 8, causal: false, softCap: 5, cached: false, sequences: uncached },
+  { ...shape, keyValueHeads: 1, headSize: 64, valueSize: 64, group: 3, softCap: 2, sequences: lengths },
+]
+
+describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skipped without TINSMITH_BOCHS)', () => {
+  it.each(samples)('%j', (one) => {
+    const emulated = new EmulatedMachine()
+    const placed = placeAttention(emulated, one)
+    const { code, words } = kernelOf(placed, vectorMachines.avx512)
+    emulated.call(emulated.placeBytes(code()), placed.memory.block(words))
+    emulated.run('sapphire_rapids')
+    expect(placed.wrong()).toEqual([])
+  })
+})
+
+describe.skipIf(!hasDisassembler())('code of attentions, read by objdump (skipped where binutils are absent)', () => {
+  it.each(machines)('is instructions of $name', (machine) => {
+    for (const one of samples) {
+      const code = kernelOf(placeAttention(new EmulatedMachine(), one), machine).code()
+      // Constants lie behind the last return.
+      const lines = disassemble(code)
+      const instructions = lines.slice(0, lines.lastIndexOf('ret'))
+      expect(instructions.length).toBeGreaterThan(1000)
+      expect(instructions.filter((line) => line.includes('(bad)'))).toEqual([])
+      expect(instructions.some((line) => line.includes('zmm'))).toBe(machine.name === 'avx512')
+    }
+  })
+})
