@@ -1,8 +1,7 @@
-import { openGraph } from '../engine/open.js'
-import type { Session } from '../engine/session.js'
+import type { FlatGraph } from '../engine/compiled/flat-kernels.js'
 import { Graph } from '../ir/graph.js'
 import { Net } from '../nn/net.js'
-import { flatMemory, piece, pieceSize } from './pieces.js'
+import { flatMemory, openFlat } from './pieces.js'
 
 /**
  * An exponential moving average of the parameters, which begins at their first values.
@@ -10,12 +9,12 @@ import { flatMemory, piece, pieceSize } from './pieces.js'
  * Source: Polyak and Juditsky 1992; with a decay as in Tarvainen and Valpola 2017, eq. 1.
  */
 export class MovingAverage {
-  readonly #session: Session
+  readonly #graph: FlatGraph
   /** In the layout of the parameters. */
   readonly values: Float32Array
 
-  private constructor(session: Session, values: Float32Array) {
-    this.#session = session
+  private constructor(graph: FlatGraph, values: Float32Array) {
+    this.#graph = graph
     this.values = values
   }
 
@@ -26,19 +25,15 @@ export class MovingAverage {
     net.output('next', net.op('Add', [average, difference]))
     const values = flatMemory(parameters.length)
     values.set(parameters)
-    return new MovingAverage(await openGraph(net.graph), values)
+    return new MovingAverage(await openFlat(net.graph), values)
   }
 
   /** Moves the average towards the parameters. */
-  async update(parameters: Float32Array): Promise<void> {
-    for (let start = 0; start < parameters.length; start += pieceSize) {
-      const end = Math.min(start + pieceSize, parameters.length)
-      const average = piece(this.values, start, end)
-      await this.#session.run({ average, parameter: piece(parameters, start, end) }, { into: { next: average } })
-    }
+  update(parameters: Float32Array): Promise<void> {
+    return this.#graph.run({ average: this.values, parameter: parameters }, { next: this.values })
   }
 
   dispose(): Promise<void> {
-    return this.#session.dispose()
+    return this.#graph.dispose()
   }
 }

@@ -1,91 +1,92 @@
-/** Graphs that run over flat memory in pieces: what is between their operators should fit the processor's caches. */
+/** Graphs over flat memory: as one loop, or in pieces, so that what is between their operators fits the processor's caches. */
 import { runtime } from '#engine'
+import { flatKernels } from '#flat-kernels'
+import { type FlatArrays, type FlatGraph, type FlatKernels, halfOf, sumLanes } from '../engine/compiled/flat-kernels.js'
 import { openGraph } from '../engine/open.js'
 import type { Session } from '../engine/session.js'
-import { int } from '../ir/attribute.js'
 import { Graph } from '../ir/graph.js'
 import { Net } from '../nn/net.js'
 import { type NDArray, ndarray } from '../numbers/dtype.js'
 
 /** Elements of a piece; larger where each one costs messages between threads. */
-export const pieceSize = runtime.target === 'ort-wasm' ? 1 << 21 : 1 << 16
+const pieceSize = runtime.target === 'ort-wasm' ? 1 << 21 : 1 << 16
 
 /** Zeros in memory that graphs read and write over. */
 export function flatMemory(size: number): Float32Array {
   return new Float32Array(runtime.allocate(size * Float32Array.BYTES_PER_ELEMENT))
 }
 
-/** A part of flat memory as an array of one dimension, without a copy. */
-export function piece(memory: Float32Array, start: number, end: number): NDArray {
-  return { dtype: 'float32', shape: [end - start], data: memory.subarray(start, end) }
+/**
+ * A graph of elementwise operators on inputs of shape ['n'] and scalars, ready for flat memory: as code of our own, or in pieces on
+ * the engine. Both give the same bits.
+ */
+export async function openFlat(graph: Graph, kernels: FlatKernels | null = flatKernels()): Promise<FlatGraph> {
+  return (await kernels?.elementwise(graph)) ?? new PiecewiseGraph(await openGraph(graph))
 }
 
-export function scalarFeed(value: number): NDArray {
-  return ndarray('float32', [], [value])
+class PiecewiseGraph implements FlatGraph {
+  constructor(readonly session: Session) {}
+
+  async run(inputs: FlatArrays, outputs: FlatArrays, scalars: Readonly<Record<string, number>> = {}): Promise<void> {
+    const [{ length }] = Object.values(inputs)
+    const shared = mapRecord(scalars, (value) => ndarray('float32', [], [value]))
+    for (let start = 0; start < length; start += pieceSize) {
+      const piece = (memory: Float32Array): NDArray => {
+        const data = memory.subarray(start, start + pieceSize)
+        return { dtype: 'float32', shape: [data.length], data }
+      }
+      await this.session.run({ ...shared, ...mapRecord(inputs, piece) }, { into: mapRecord(outputs, piece) })
+    }
+  }
+
+  dispose(): Promise<void> {
+    return this.session.dispose()
+  }
 }
 
-/** Sums of squares and sums of flat memories. */
+function mapRecord<From, To>(record: Readonly<Record<string, From>>, change: (value: From) => To): Record<string, To> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]))
+}
+
+/** Sums of squares and sums of flat memories: the same bits on every machine. */
 export interface FlatArithmetic {
-  /** The Euclidean norm, summed in float64 over elements or pieces. */
+  /** The Euclidean norm, summed in float64. */
   norm(memory: Float32Array): Promise<number>
   /** `target += source`, in place. */
   add(target: Float32Array, source: Float32Array): Promise<void>
   dispose(): Promise<void>
 }
 
-/** By graphs, or in plain loops where a run would cost copies into the engine's memory. */
-export async function flatArithmetic(): Promise<FlatArithmetic> {
-  return runtime.target === 'ort-wasm' ? plainArithmetic : GraphArithmetic.create()
+/** In code of our own, or in plain loops: those cost less than the messages and copies of runs on the engine. */
+export async function flatArithmetic(kernels: FlatKernels | null = flatKernels()): Promise<FlatArithmetic> {
+  const net = new Net(new Graph('sum'))
+  net.output(
+    'sum',
+    net.op(
+      'Add',
+      ['x', 'y'].map((name) => net.input(name, 'float32', ['n'])),
+    ),
+  )
+  const sum = await kernels?.elementwise(net.graph)
+  return {
+    norm: async (memory) => Math.sqrt((kernels ? await kernels.sumsOfSquares(memory) : sumsOfSquares(memory)).reduce((a, b) => a + b)),
+    add: async (target, source) => (sum ? sum.run({ x: target, y: source }, { sum: target }) : addInPlace(target, source)),
+    dispose: async () => sum?.dispose(),
+  }
 }
 
-const plainArithmetic: FlatArithmetic = {
-  async norm(memory) {
-    let total = 0
-    for (let i = 0; i < memory.length; i++) total += memory[i] * memory[i]
-    return Math.sqrt(total)
-  },
-  async add(target, source) {
-    for (let i = 0; i < target.length; i++) target[i] += source[i]
-  },
-  async dispose() {},
+/** As {@link FlatKernels.sumsOfSquares}, in the same order. */
+function sumsOfSquares(memory: Float32Array): Float64Array {
+  const sums = new Float64Array(2 * sumLanes)
+  const half = halfOf(memory.length)
+  for (const [part, first] of [
+    [memory.subarray(0, half), 0],
+    [memory.subarray(half), sumLanes],
+  ] as const)
+    for (let i = 0; i < part.length; i++) sums[first + (i % sumLanes)] += part[i] * part[i]
+  return sums
 }
 
-class GraphArithmetic implements FlatArithmetic {
-  readonly #squares: Session
-  readonly #sums: Session
-
-  private constructor(squares: Session, sums: Session) {
-    this.#squares = squares
-    this.#sums = sums
-  }
-
-  static async create(): Promise<GraphArithmetic> {
-    const [squares, sums] = [new Net(new Graph('squares')), new Net(new Graph('sums'))]
-    squares.output('total', squares.op('ReduceSumSquare', [squares.input('x', 'float32', ['n'])], { keepdims: int(0) }))
-    sums.output('total', sums.op('Add', [sums.input('x', 'float32', ['n']), sums.input('y', 'float32', ['n'])]))
-    return new GraphArithmetic(await openGraph(squares.graph), await openGraph(sums.graph))
-  }
-
-  async norm(memory: Float32Array): Promise<number> {
-    let total = 0
-    for (let start = 0; start < memory.length; start += pieceSize) {
-      const result = await this.#squares.run({ x: piece(memory, start, Math.min(start + pieceSize, memory.length)) })
-      total += (result.total.data as Float32Array)[0]
-      result.total.dispose()
-    }
-    return Math.sqrt(total)
-  }
-
-  async add(target: Float32Array, source: Float32Array): Promise<void> {
-    for (let start = 0; start < target.length; start += pieceSize) {
-      const end = Math.min(start + pieceSize, target.length)
-      const x = piece(target, start, end)
-      await this.#sums.run({ x, y: piece(source, start, end) }, { into: { total: x } })
-    }
-  }
-
-  async dispose(): Promise<void> {
-    await this.#squares.dispose()
-    await this.#sums.dispose()
-  }
+function addInPlace(target: Float32Array, source: Float32Array): void {
+  for (let i = 0; i < target.length; i++) target[i] += source[i]
 }

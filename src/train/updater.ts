@@ -1,8 +1,9 @@
+import type { FlatGraph } from '../engine/compiled/flat-kernels.js'
 import { openGraph } from '../engine/open.js'
 import type { Feeds, Session } from '../engine/session.js'
 import { Graph } from '../ir/graph.js'
 import { Net } from '../nn/net.js'
-import { type NDArray, sizeOf } from '../numbers/dtype.js'
+import { type NDArray, ndarray, sizeOf } from '../numbers/dtype.js'
 import {
   type ElementwiseOptimizer,
   type MatrixUpdate,
@@ -12,7 +13,7 @@ import {
   type Update,
 } from './optimizers/optimizer.js'
 import type { Parameter, ParameterStore } from './parameters.js'
-import { flatMemory, piece, pieceSize, scalarFeed } from './pieces.js'
+import { flatMemory, openFlat } from './pieces.js'
 
 /** A part of the flat memory with its own weight decay and learning rate. */
 export interface Span {
@@ -27,13 +28,23 @@ export interface Span {
 export type Tensors = ReadonlyMap<string, NDArray>
 
 /** Parameters side by side that are updated by the same graph: any number elementwise, or one as a whole. */
-interface Part {
+type Part = ElementwisePart | MatrixPart
+
+interface Common {
   readonly start: number
   readonly end: number
   readonly parameters: readonly Parameter[]
-  readonly session: Session
-  readonly rule: ElementwiseOptimizer | MatrixUpdate
   readonly state: Readonly<Record<string, Float32Array>>
+}
+
+interface ElementwisePart extends Common {
+  readonly rule: ElementwiseOptimizer
+  readonly graph: FlatGraph
+}
+
+interface MatrixPart extends Common {
+  readonly rule: MatrixUpdate
+  readonly session: Session
 }
 
 /** An optimizer at work: its state in flat memory, updated in place by graphs of its own. */
@@ -46,15 +57,22 @@ export class Updater {
 
   /** @param linears names of the parameters that are weights of linears; see {@link ParameterFacts} */
   static async create(optimizer: Optimizer, store: ParameterStore, linears: ReadonlySet<string> = new Set()): Promise<Updater> {
+    const graphs = new Map<ElementwiseOptimizer, FlatGraph>()
     const sessions = new Map<string, Session>()
     const parts: Part[] = []
     for (const { rule, parameters } of partition(optimizer, store, linears)) {
-      const key = isElementwise(rule) ? rule.name : `whole [${matrixShape(parameters[0].shape)}]`
-      if (!sessions.has(key)) sessions.set(key, await openGraph(updateGraph(rule, parameters[0])))
       const [start, end] = [parameters[0].offset, parameters.at(-1)!.offset + parameters.at(-1)!.size]
       const sizes = isElementwise(rule) ? rule.state.map((name) => [name, end - start] as const) : sizesOf(rule)
       const state = Object.fromEntries(sizes.map(([name, size]) => [name, flatMemory(size)]))
-      parts.push({ start, end, parameters, session: sessions.get(key)!, rule, state })
+      const common = { start, end, parameters, state }
+      if (isElementwise(rule)) {
+        if (!graphs.has(rule)) graphs.set(rule, await openFlat(updateGraph(rule, ['n'])))
+        parts.push({ ...common, rule, graph: graphs.get(rule)! })
+      } else {
+        const shape = matrixShape(parameters[0].shape)
+        if (!sessions.has(`${shape}`)) sessions.set(`${shape}`, await openGraph(updateGraph(rule, shape)))
+        parts.push({ ...common, rule, session: sessions.get(`${shape}`)! })
+      }
     }
     return new Updater(parts)
   }
@@ -92,15 +110,15 @@ export class Updater {
     for (const part of this.#parts) {
       const [start, end] = [Math.max(part.start, span.start), Math.min(part.end, span.end)]
       if (start >= end) continue
-      const { rule } = part
-      const shared = feedsOf({ ...rule.scalars(own), factor })
-      if (isElementwise(rule)) await inPieces(part, parameters, gradients, start, end, shared)
-      else await asWhole(part, rule, parameters, gradients, { ...shared, ...rule.feeds?.(facts.step) })
+      const scalars = { ...part.rule.scalars(own), factor }
+      if ('graph' in part) await updateElements(part, parameters, gradients, [start, end], scalars)
+      else await updateMatrix(part, parameters, gradients, { ...feedsOf(scalars), ...part.rule.feeds?.(facts.step) })
     }
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([...new Set(this.#parts.map((part) => part.session))].map((session) => session.dispose()))
+    const opened = new Set(this.#parts.map((part) => ('graph' in part ? part.graph : part.session)))
+    await Promise.all([...opened].map((graph) => graph.dispose()))
   }
 }
 
@@ -125,35 +143,37 @@ function sizesOf({ state }: MatrixUpdate): (readonly [string, number])[] {
 }
 
 function feedsOf(scalars: Readonly<Record<string, number>>): Feeds {
-  return Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, scalarFeed(value)]))
+  return Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, ndarray('float32', [], [value])]))
 }
 
-async function inPieces(part: Part, parameters: Float32Array, gradients: Float32Array, first: number, last: number, shared: Feeds) {
-  for (let start = first; start < last; start += pieceSize) {
-    const end = Math.min(start + pieceSize, last)
-    const own: Record<string, NDArray> = { parameter: piece(parameters, start, end) }
-    for (const [name, memory] of Object.entries(part.state)) own[name] = piece(memory, start - part.start, end - part.start)
-    await part.session.run({ ...shared, ...own, gradient: piece(gradients, start, end) }, { into: nextOf(own) })
-  }
+async function updateElements(
+  { graph, state, start }: ElementwisePart,
+  parameters: Float32Array,
+  gradients: Float32Array,
+  [first, last]: readonly [number, number],
+  scalars: Readonly<Record<string, number>>,
+) {
+  const own: Record<string, Float32Array> = { parameter: parameters.subarray(first, last) }
+  for (const [name, memory] of Object.entries(state)) own[name] = memory.subarray(first - start, last - start)
+  await graph.run({ ...own, gradient: gradients.subarray(first, last) }, nextOf(own), scalars)
 }
 
-async function asWhole(part: Part, rule: MatrixUpdate, parameters: Float32Array, gradients: Float32Array, shared: Feeds) {
+async function updateMatrix(part: MatrixPart, parameters: Float32Array, gradients: Float32Array, shared: Feeds) {
   const shape = matrixShape(part.parameters[0].shape)
   const whole = (memory: Float32Array): NDArray => ({ dtype: 'float32', shape, data: memory.subarray(part.start, part.end) })
   const own: Record<string, NDArray> = { parameter: whole(parameters) }
-  for (const [name, memory] of Object.entries(part.state)) own[name] = { dtype: 'float32', shape: rule.state[name], data: memory }
+  for (const [name, memory] of Object.entries(part.state)) own[name] = { dtype: 'float32', shape: part.rule.state[name], data: memory }
   await part.session.run({ ...shared, ...own, gradient: whole(gradients) }, { into: nextOf(own) })
 }
 
-function nextOf(own: Readonly<Record<string, NDArray>>): Record<string, NDArray> {
+function nextOf<Array>(own: Readonly<Record<string, Array>>): Record<string, Array> {
   return Object.fromEntries(Object.entries(own).map(([name, array]) => [`${name}/next`, array]))
 }
 
-/** The update of a piece of n elements, or of a whole parameter: reads `NAME`, writes `NAME/next`. */
-function updateGraph(rule: ElementwiseOptimizer | MatrixUpdate, { shape }: Parameter): Graph {
+/** The update of n elements, or of a whole parameter: reads `NAME`, writes `NAME/next`. */
+export function updateGraph(rule: ElementwiseOptimizer | MatrixUpdate, size: readonly (number | string)[]): Graph {
   const net = new Net(new Graph('update'))
-  const input = (name: string, size: readonly (number | string)[]) => net.input(name, 'float32', size)
-  const size = isElementwise(rule) ? ['n'] : matrixShape(shape)
+  const input = (name: string, shape: readonly (number | string)[]) => net.input(name, 'float32', shape)
   const parameter = input('parameter', size)
   const gradient = net.op('Mul', [input('gradient', size), input('factor', [])])
   const shapes = isElementwise(rule) ? rule.state.map((name) => [name, size] as const) : Object.entries(rule.state)

@@ -3,9 +3,11 @@ import { expect, test } from 'vitest'
 import { openGraph } from '../../src/engine/open.js'
 import type { Feeds } from '../../src/engine/session.js'
 import { gradient } from '../../src/grad/index.js'
-import type { Graph } from '../../src/ir/index.js'
-import { numbersOf } from '../../src/numbers/dtype.js'
+import { int } from '../../src/ir/attribute.js'
+import { Graph } from '../../src/ir/index.js'
+import { ndarray, numbersOf } from '../../src/numbers/dtype.js'
 import { evaluateGraph } from '../../src/ops/evaluate.js'
+import { inferNode } from '../../src/ops/infer.js'
 import { attentionCases, microsoftCases } from './cases/attention.js'
 import { elementwiseCases } from './cases/elementwise.js'
 import { layerCases } from './cases/layers.js'
@@ -60,4 +62,26 @@ test.for(Object.entries(cases))('%s', async ([, spec], { skip }) => {
   if (!got) return skip('ONNX Runtime cannot run this node itself')
   const want = await evaluateGraph(gradients, feeds)
   for (const [name, values] of Object.entries(got)) expect(deviationOf(values, numbersOf(want[name]))).toBeLessThan(1e-4)
+})
+
+test.each([2, 40])('rows of a table of %i that many threads add to are all counted', async (rows) => {
+  const [count, width] = [2048, 384]
+  const graph = new Graph('lookup')
+  const table = graph.addInput('table', 'float32', [rows, width])
+  const indices = graph.addInput('indices', 'int64', [count])
+  const taken = graph.add('Gather', [table, indices]).output
+  const loss = graph.add('ReduceSum', [taken], { attributes: { keepdims: int(0) } }).output
+  for (const value of [taken, loss]) inferNode(value.producer!)
+  graph.outputs.push(...gradient(graph, { loss, wrt: [table] }))
+  const session = await openGraph(graph, { threads: 2 })
+  const feeds = {
+    table: { dtype: 'float32', shape: [rows, width], data: new Float32Array(rows * width) },
+    indices: ndarray('int64', [count], new Array(count).fill(1)),
+  } as const
+  const wanted = Object.fromEntries(session.inputs.map(({ name }) => [name, feeds[name as keyof typeof feeds]]))
+  for (let round = 0; round < 30; round++) {
+    const sums = numbersOf((await session.run(wanted))[graph.outputs[0].name])
+    expect(Array.from(sums).every((sum, i) => sum === (Math.floor(i / width) === 1 ? count : 0))).toBe(true)
+  }
+  await session.dispose()
 })

@@ -15,10 +15,12 @@ import {
   integers,
   multiply,
   rangeTo,
+  reshape,
   scalar,
   shaped,
   shapeOf,
   sizeAlong,
+  sizes,
   subtract,
   sumOver,
   transpose,
@@ -28,15 +30,39 @@ import {
 
 const adding = { reduction: { kind: 'string', value: 'add' } } as const
 
-/** Zeros like `data` with the slices of `dy` added where `indices` point along an axis. ScatterND wants that axis in front. */
+/** Zeros like `data` with the slices of `dy` added where `indices` point along an axis. */
 export function addedAlong(g: GradientBuilder, data: Value, indices: Value, axis: number, dy: Value): Value {
   const [rank, width] = [shapeOf(data).length, shapeOf(indices).length]
   const at = normalizeAxis(axis, rank)
   const [outer, inner] = [range(at), range(rank - at - 1)]
   const updates = at ? transpose(g, dy, [...range(width, (i) => at + i), ...outer, ...inner.map((i) => at + width + i)]) : dy
   const target = at ? transpose(g, data, [at, ...outer, ...inner.map((i) => at + 1 + i)]) : data
-  const sums = g.op('ScatterND', [zerosLike(g, target, dy), unsqueeze(g, cast(g, indices, 'int64'), width), updates], adding)
+  const sums = addedToSlices(g, target, cast(g, indices, 'int64'), updates)
   return at ? transpose(g, sums, [...outer.map((i) => i + 1), 0, ...inner.map((i) => at + 1 + i)]) : sums
+}
+
+/** Rows of a table up to which its one-hot product is quicker. */
+const fewRows = 16
+
+/**
+ * Zeros like `data` with slices added along the first axis. Not by ScatterND: ONNX Runtime's adds from several threads at once and
+ * loses what they add to the same place.
+ */
+function addedToSlices(g: GradientBuilder, data: Value, indices: Value, updates: Value): Value {
+  const [rows, ...rest] = range(shapeOf(data).length, (axis) => sizeAlong(g, data, axis))
+  const slices = reshape(g, updates, sizes(g, [-1, ...rest]))
+  const places = reshape(g, indices, integers(g, [-1, ...rest.map(() => 1)]))
+  if (rest.length === 1 && typeof rows === 'number' && rows <= fewRows)
+    return g.op('Gemm', [oneHot(g, places, rows, slices), slices], { transA: int(1) })
+  const everywhere = g.op('Expand', [places, g.op('Shape', [slices])])
+  return g.op('ScatterElements', [zerosLike(g, data, updates), everywhere, slices], { ...adding, axis: int(0) })
+}
+
+/** [n, rows] with a 1 where each of `places` [n, 1] points, from the end where it is negative. */
+function oneHot(g: GradientBuilder, places: Value, rows: number, like: Value): Value {
+  const isNegative = g.op('Less', [places, g.constant(ndarray('int64', [], [0]))])
+  const counted = g.op('Where', [isNegative, add(g, places, rows), places])
+  return castLike(g, g.op('Equal', [counted, rangeTo(g, rows)]), like)
 }
 
 export const gatherGradient: GradientRule = (node, [dy], g) => [addedAlong(g, node.inputs[0]!, node.inputs[1]!, node.int('axis', 0), dy!)]
@@ -46,11 +72,7 @@ export const gatherElementsGradient: GradientRule = (node, [dy], g) => {
   return [g.op('ScatterElements', [zerosLike(g, data, dy!), indices, dy!], { ...adding, axis: int(node.int('axis', 0)) })]
 }
 
-export const gatherNDGradient: GradientRule = (node, [dy], g) => {
-  const [data, indices] = [node.inputs[0]!, node.inputs[1]!]
-  if (node.int('batch_dims', 0)) return [addedToPlaces(node, dy!, g)]
-  return [g.op('ScatterND', [zerosLike(g, data, dy!), indices, dy!], adding)]
-}
+export const gatherNDGradient: GradientRule = (node, [dy], g) => [addedToPlaces(node, dy!, g)]
 
 /** Ones in the shape of `like`. */
 function onesLike(g: GradientBuilder, like: Value): Value {

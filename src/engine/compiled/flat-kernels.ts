@@ -1,0 +1,30 @@
+import type { Graph } from '../../ir/graph.js'
+
+/** Arrays by the names of a graph's inputs or outputs. */
+export type FlatArrays = Readonly<Record<string, Float32Array>>
+
+/** A graph of elementwise operators at work on flat memory, in place where an output is given the memory of an input. */
+export interface FlatGraph {
+  /**
+   * @param inputs of shape ['n'], and `outputs`: all of the same length
+   * @param scalars the inputs of shape []
+   */
+  run(inputs: FlatArrays, outputs: FlatArrays, scalars?: Readonly<Record<string, number>>): Promise<void>
+  dispose(): Promise<void>
+}
+
+/** Arithmetic over flat memory in code of our own. Calls run on other threads; they do not block the caller. */
+export interface FlatKernels {
+  /** Code for a graph, or undefined where it has operators that are not known. */
+  elementwise(graph: Graph): Promise<FlatGraph | undefined>
+  /** Sums of squares in float64: of each half (see {@link halfOf}), {@link sumLanes} sums, of which sum i has the elements i, i + 16, ... */
+  sumsOfSquares(memory: Float32Array): Promise<Float64Array>
+}
+
+/** Sums that are kept apart in half of a memory, so that vectors of any machine add in the same order. */
+export const sumLanes = 16
+
+/** Where the second half of flat memory begins: a multiple of {@link sumLanes}, or the end. */
+export function halfOf(length: number): number {
+  return Math.min(length, Math.ceil(length / 2 / sumLanes) * sumLanes)
+}
