@@ -59,12 +59,12 @@ function describePlan(name: string, plan: NonNullable<InspectedGraph['plan']>): 
     `${step.columns} a ${step.rows}`,
     step.constantBytes ? size(step.constantBytes) : '',
     size(step.bytesPerRow),
-    count(step.operationsPerRow, 'operation'),
+    step.operationsPerRow.toLocaleString('en'),
   ])
   const cache = plan.cacheBytesPerToken ? `, caches ${size(plan.cacheBytesPerToken)} a token` : ''
   return [
     `plan of ${name}: ${count(plan.steps.length, 'step')} on ${plan.backend}${plan.without ? ` (${plan.without})` : ''}`,
-    table(['', 'step', 'output', 'with', 'columns', 'constants', 'a row', 'a row'], rows),
+    table(['', 'step', 'output', 'with', 'columns', 'constants', 'bytes a row', 'operations a row'], rows),
     `arena ${size(plan.bytesPerToken)} a token and ${size(plan.bytesPerSequence)} a sequence${cache}; constants ${size(plan.constantBytes)}`,
   ].join('\n\n')
 }

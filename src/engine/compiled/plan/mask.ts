@@ -33,20 +33,21 @@ export async function maskKind(mask: Value, graph: Graph): Promise<MaskKind | un
   }
   if (kinds.size !== 1) return undefined
   const causal = kinds.has('true')
-  return { causal, window: causal ? await windowOf(mask, graph) : undefined }
+  return { causal, window: causal ? await windowOf(mask, graph, hasCache) : undefined }
 }
 
-/** How many keys the last query of a sequence longer than any number in the mask sees, where not all. */
-async function windowOf(mask: Value, graph: Graph): Promise<number | undefined> {
+/** How many keys the last query sees where there are more than any number in the mask, if not all. */
+async function windowOf(mask: Value, graph: Graph, hasCache: boolean): Promise<number | undefined> {
   const part = graph.extract(graph.inputs, [mask])
   const constants = [...part.constants.values()].flatMap(({ tensor }) => Array.from((tensor!.elements ?? []) as ArrayLike<number>, Number))
-  const largest = Math.max(0, ...constants.filter((number) => number > 1 && number <= 4096))
+  const largest = Math.max(0, ...constants.filter((number) => number > 1 && number <= (hasCache ? 2 ** 20 : 2 ** 10)))
   if (!largest) return undefined
-  const length = 2 * largest + 2
-  const visible = await visibility(mask, graph, { lengths: [length, length], past: 0 })
+  const keys = 2 * largest + 2
+  const probe: Probe = hasCache ? { lengths: [1, 1], past: keys - 1 } : { lengths: [keys, keys], past: 0 }
+  const visible = await visibility(mask, graph, probe)
   let window = 0
-  for (let key = 0; key < length; key++) if (visible(0, length - 1, key)) window++
-  return window < length ? window : undefined
+  for (let key = 0; key < keys; key++) if (visible(0, probe.lengths[0] - 1, key)) window++
+  return window < keys ? window : undefined
 }
 
 type Visibility = (sequence: number, query: number, key: number) => boolean

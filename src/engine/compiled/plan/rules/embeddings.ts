@@ -16,9 +16,8 @@ export const embeddingRules: TranslationRules = {
   Slice(node, translator) {
     const table = positionsOf(node.input(0)!)
     const [start, end, axes] = [1, 2, 3].map((i) => node.input(i))
-    const { shape } = node.output
     const isFirst = start?.tensor && axes?.tensor && isZero(start.tensor) && isZero(axes.tensor)
-    if (!table || !isFirst || end?.tensor || shape?.at(-2) !== sequenceOf(translator)) return false
+    if (!table || !isFirst || !isSequenceLength(end, translator)) return false
     return translator.mean(node.output, { kind: 'lookups', lookups: [{ table, numbers: 'index' }], columns: table.columns })
   },
 }
@@ -68,6 +67,14 @@ function floatTable(values: Tensor): LookupTable {
 /** An input of the graph with an integer for each token. */
 export function numbersOf(value: Value | null, { graph }: Translator): TokenNumbers | undefined {
   return value && graph.inputs.includes(value) && value.shape?.length === 2 ? { input: value.name } : undefined
+}
+
+/** Whether a value is the number of tokens: a part of the shape of an input that has them. */
+function isSequenceLength(value: Value | null, translator: Translator): boolean {
+  const node = value?.producer
+  const axis = node?.type === 'Shape' ? node.int('start', 0) : -1
+  const isOne = node?.int('end') === axis + 1
+  return isOne && node?.input(0)?.shape?.[axis] === sequenceOf(translator)
 }
 
 function sequenceOf({ graph }: Translator) {
