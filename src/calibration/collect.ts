@@ -1,3 +1,4 @@
+import { hardwareThreads } from '#platform'
 import type { Progress } from '../base/progress.js'
 import type { OpenOptions } from '../engine/open.js'
 import type { Feeds, Output, Session } from '../engine/session.js'
@@ -6,6 +7,7 @@ import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
 import { type NDArray, sizeOf } from '../numbers/dtype.js'
 import type { Calibration, CalibrationBatch } from './calibration.js'
+import { inOrder } from './in-order.js'
 import type { Observer } from './observers.js'
 
 /** What a calibration run needs from its surroundings. */
@@ -25,7 +27,8 @@ export async function collect(
 ): Promise<void> {
   const inputs = new Set(graph.inputs)
   const computed = [...observers.keys()].filter((value) => !inputs.has(value))
-  const session = await context.open(graph, { observe: computed.map((value) => value.name) })
+  const threads = Math.max(1, Math.min(mostThreads, hardwareThreads()) - ahead + 1)
+  const session = await context.open(graph, { observe: computed.map((value) => value.name), threads })
   const stage = context.progress.stage('calibrating', calibration.samples)
   try {
     for await (const [batch, outputs] of runInOrder(session, graph, calibration.batches, computed, context.signal)) {
@@ -42,8 +45,11 @@ export async function collect(
 /** Runs that are under way at a time: processors stay busy while outputs are observed and where a run leaves some idle. */
 const ahead = 2
 
+/** A run computes on a thread of its own besides those that all runs of a session share. */
+const mostThreads = 8
+
 /** Each batch with the observed values, in order; they hold until the next batch is asked for. */
-async function* runInOrder(
+function runInOrder(
   session: Session,
   graph: Graph,
   batches: readonly CalibrationBatch[],
@@ -51,35 +57,38 @@ async function* runInOrder(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<[CalibrationBatch, Readonly<Record<string, Output>>]> {
   const outputs = observed.map((value) => value.name)
-  const memories = Array.from({ length: ahead }, () => new Map<string, Float32Array>())
-  const runs: Promise<Readonly<Record<string, Output>>>[] = []
-  for (let i = 0; i < batches.length; i++) {
-    for (const { feeds } of batches.slice(runs.length, i + ahead)) {
-      const into = arraysIn(memories[runs.length % ahead], observed, symbolsOf(graph, feeds))
-      const run = outputs.length ? session.run(feeds, { signal, outputs, into }) : Promise.resolve({})
-      // Who waits for an earlier one hears of the first failure.
-      run.catch(() => {})
-      runs.push(run)
-    }
-    yield [batches[i], await runs[i]]
+  const memories = Array.from({ length: ahead }, () => memoryFor(observed, graph, batches))
+  const run = async ({ feeds }: CalibrationBatch, i: number) => {
+    if (!outputs.length) return {}
+    return session.run(feeds, { signal, outputs, into: arraysIn(memories[i % ahead], symbolsOf(graph, feeds)) })
   }
+  return inOrder(batches, run, ahead)
 }
 
-/** Arrays for values of known shape over memory that grows as needed. */
-function arraysIn(
-  memory: Map<string, Float32Array>,
-  values: readonly Value[],
-  symbols: ReadonlyMap<string, number>,
-): Record<string, NDArray> {
+/** Memory for each value of known shape, enough for any of the batches. */
+function memoryFor(values: readonly Value[], graph: Graph, batches: readonly CalibrationBatch[]): Map<Value, Float32Array> {
+  const symbols = batches.map(({ feeds }) => symbolsOf(graph, feeds))
+  const memory = new Map<Value, Float32Array>()
+  for (const value of values) {
+    const most = Math.max(0, ...symbols.map((each) => sizeOf(shapeOf(value, each))))
+    if (value.dtype === 'float32' && !Number.isNaN(most)) memory.set(value, new Float32Array(most))
+  }
+  return memory
+}
+
+/** The memory as arrays of the shapes that a run gives the values. */
+function arraysIn(memory: ReadonlyMap<Value, Float32Array>, symbols: ReadonlyMap<string, number>): Record<string, NDArray> {
   const arrays: Record<string, NDArray> = {}
-  for (const { name, dtype, shape } of values) {
-    const sizes = shape?.map((dim) => evaluateDim(dim, symbols) ?? Number.NaN) ?? [Number.NaN]
-    const size = sizeOf(sizes)
-    if (dtype !== 'float32' || Number.isNaN(size)) continue
-    if (!((memory.get(name)?.length ?? 0) >= size)) memory.set(name, new Float32Array(size))
-    arrays[name] = { dtype, shape: sizes, data: memory.get(name)!.subarray(0, size) }
+  for (const [value, data] of memory) {
+    const shape = shapeOf(value, symbols)
+    arrays[value.name] = { dtype: 'float32', shape, data: data.subarray(0, sizeOf(shape)) }
   }
   return arrays
+}
+
+/** NaN stands for what is not known. */
+function shapeOf({ shape }: Value, symbols: ReadonlyMap<string, number>): number[] {
+  return shape?.map((dim) => evaluateDim(dim, symbols) ?? Number.NaN) ?? [Number.NaN]
 }
 
 function symbolsOf(graph: Graph, feeds: Feeds): Map<string, number> {

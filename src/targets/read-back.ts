@@ -102,8 +102,7 @@ function shorten(line: string | undefined): string {
 
 async function compareRuns(meant: Graph, path: string, folder: Folder, { seed = 0, signal }: ReadBackOptions): Promise<void> {
   const feeds = probesOf(meant, seed)
-  const wanted = await outputsFor(feeds, openGraph(meant), signal)
-  const got = await outputsFor(feeds, loadFile(folder, path), signal)
+  const [wanted, got] = await Promise.all([openGraph(meant), loadFile(folder, path)].map((opening) => outputsFor(feeds, opening, signal)))
   for (const [i, outputs] of wanted.entries())
     for (const name of Object.keys(outputs)) compareOutput(outputs[name], got[i][name], name, path)
 }

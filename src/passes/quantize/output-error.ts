@@ -43,7 +43,8 @@ export class OutputError {
 
   /** Measurements run beside each other, so that one thread for each is better than all threads for one. */
   static async open(context: PassContext): Promise<OutputError> {
-    return new OutputError(await context.open(errorGraph(), { threads: 1 }), await context.open(productGraph()))
+    const [error, product] = await Promise.all([errorGraph(), productGraph()].map((graph) => context.open(graph, { threads: 1 })))
+    return new OutputError(error, product)
   }
 
   /** What {@link measure} needs for all linears that read the same rows. */

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { anatomyOf, type Linear } from '../../anatomy/index.js'
 import type { Random } from '../../base/random.js'
 import { collect } from '../../calibration/collect.js'
+import { inOrder } from '../../calibration/in-order.js'
 import { ChannelRangeObserver, HistogramObserver, ObserverGroup, RowSampleObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
@@ -11,7 +12,7 @@ import { definePass, type PassContext, type PassResult } from '../pass.js'
 import { selection } from '../select.js'
 import { byInput, quantizeActivation, replaceConstant, selectLinears, selectTables } from './apply.js'
 import { quantizeAttentionProducts } from './attention-products.js'
-import { correctBias } from './bias-correction.js'
+import { correctBias, type InputPlan } from './bias-correction.js'
 import { quantizeTables } from './embeddings.js'
 import { choosePlan, type Observed } from './input-plan.js'
 import { OutputError, scaledSample } from './output-error.js'
@@ -54,6 +55,12 @@ const options = z.strictObject({
 
 type Options = z.output<typeof options>
 
+/** Linears that read one value. */
+type Group = readonly [Value, readonly Linear[]]
+
+/** Groups whose ranges are searched at a time: searches ask the engine again and again for little. */
+const plannedTogether = 2
+
 const activationGrid = integerGrid('uint8')
 
 /** 8-bit weights and activations with ranges fixed by calibration: nothing depends on what else is in a batch. */
@@ -94,10 +101,13 @@ async function quantizeLinears(
   const stage = context.progress.stage('choosing ranges', groups.size)
   const results: Required<PassResult>[] = []
   try {
-    for (const [value, readers] of groups) {
-      context.signal?.throwIfAborted()
+    const plan = ([value, readers]: Group) => {
       const signs = context.random.stream(`signs ${value.name}`)
-      results.push(await quantizeGroup(graph, value, readers, observed.get(value)!, errors, chosen, signs))
+      return planGroup(readers, observed.get(value)!, errors, chosen, signs)
+    }
+    for await (const [[value, readers], planned] of inOrder([...groups], plan, plannedTogether)) {
+      context.signal?.throwIfAborted()
+      results.push(await quantizeGroup(graph, value, readers, observed.get(value)!, planned, chosen))
       stage.advance()
     }
   } finally {
@@ -128,18 +138,25 @@ async function observe(
   return observed
 }
 
-async function quantizeGroup(
-  graph: Graph,
-  value: Value,
+/** What is known of linears with one input before anything of them changes. */
+interface PlannedGroup {
+  /** [inputs, outputs] each */
+  readonly weights: readonly Float32Array[]
+  readonly plan: InputPlan
+  /** Decibels, of the outputs. */
+  readonly signalToNoise: number
+}
+
+async function planGroup(
   readers: readonly Linear[],
   observed: Observed,
   errors: OutputError,
   chosen: Options,
   random: Random,
-): Promise<Required<PassResult>> {
+): Promise<PlannedGroup> {
   const weights: Float32Array[] = []
   for (const linear of readers) weights.push((await linear.weight.tensor!.read()) as Float32Array)
-  const { rows, special, count } = observed.rows
+  const { rows, count } = observed.rows
   const sample = await errors.sample(rows, readers[0].inputs, weights, random)
   const noise = new WeightNoise(sample, weights)
   const error = (factors: Float32Array | null) => {
@@ -148,6 +165,17 @@ async function quantizeGroup(
   }
   const plan = await choosePlan(observed, readers, { error, noise: (factors) => noise.of(factors) }, chosen)
   const signalToNoise = -10 * Math.log10(Math.max((await error(plan.factors)(plan.range)) / count, 1e-12))
+  return { weights, plan, signalToNoise }
+}
+
+async function quantizeGroup(
+  graph: Graph,
+  value: Value,
+  readers: readonly Linear[],
+  { rows: { rows, special } }: Observed,
+  { weights, plan, signalToNoise }: PlannedGroup,
+  chosen: Options,
+): Promise<Required<PassResult>> {
   if (signalToNoise < chosen.leastSignalToNoise) return leftInFloat(readers, signalToNoise)
   const details: Record<string, string | number>[] = []
   for (const [i, linear] of readers.entries()) {
