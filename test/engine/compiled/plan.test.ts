@@ -37,7 +37,7 @@ const llama = {
   intermediate_size: 48,
   max_position_embeddings: 64,
 }
-const fresh = (config: object) => freshGraphs(architectureOf(config), config, new Random(1)).get('model')!
+const fresh = (config: Record<string, unknown>) => freshGraphs(architectureOf(config), config, new Random(1)).get('model')!
 
 const lifetimes = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.nat(20), fc.nat(6), fc.constantFrom('token', 'sequence')), {
   minLength: 1,

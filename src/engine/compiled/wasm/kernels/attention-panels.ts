@@ -1,0 +1,96 @@
+import type { FunctionBuilder, Local } from '../function.js'
+import { i8x16, i32, type Value, v128 } from '../values.js'
+import { copies, eachChunk, smaller } from './kernel.js'
+
+/** Keys of a panel: whole ones, and what the rest is rounded up to. */
+export const keyWidths = [24, 16, 8] as const
+
+/** Runs the body for each panel of a number of keys: wide ones, then a last one that is as narrow as it may be. */
+export function eachKeyPanel(f: FunctionBuilder, keys: Value<'i32'>, body: (columns: number) => void): void {
+  const left = f.local('i32', keys)
+  const [widest, ...narrower] = keyWidths
+  f.while(i32.gt_s(left, narrower[0]), () => {
+    body(widest)
+    f.add(left, -widest)
+  })
+  for (const [i, width] of narrower.entries()) {
+    f.if(i32.gt_s(left, narrower[i + 1] ?? 0), () => {
+      body(width)
+      f.add(left, -width)
+    })
+  }
+}
+
+interface Rows {
+  readonly from: Value<'i32'>
+  readonly stride: Local<'i32'>
+  readonly keys: Local<'i32'>
+  /** Columns of the head. */
+  readonly size: number
+  readonly panels: Local<'i32'>
+}
+
+/** Keys [keys, size] as panels [size, keys of the panel]; behind the last key anything may stand. */
+export function packKeys(f: FunctionBuilder, { from, stride, keys, size, panels }: Rows): void {
+  const [row, target, left] = copies(f, from, panels, keys)
+  const [column, end] = f.localsOf('i32', 2)
+  eachKeyPanel(f, keys, (width) => {
+    f.set(column, target)
+    f.set(end, i32.add(target, 4 * width))
+    f.while(i32.and(i32.gt_s(left, 0), i32.lt_s(column, end)), () => {
+      // The last key stands for those that are not there.
+      const rows = [0, 1, 2, 3].map((i) => i32.add(row, i32.mul(stride, smaller(i32.const(i), i32.sub(left, 1)))))
+      transpose(f, rows, size, column, 4 * width)
+      f.add(column, 16)
+      f.add(row, i32.shl(stride, 2))
+      f.add(left, -4)
+    })
+    f.add(target, 4 * width * size)
+  })
+}
+
+const bytesOfWords = (words: readonly number[]) => words.flatMap((word) => [0, 1, 2, 3].map((byte) => 4 * word + byte))
+
+/** Four rows of `size` columns as rows of four, `bytes` apart. */
+function transpose(f: FunctionBuilder, from: readonly Value<'i32'>[], size: number, to: Local<'i32'>, bytes: number): void {
+  const rows = copies(f, ...from)
+  const [target] = copies(f, to)
+  const [a, b, c, d] = f.localsOf('v128', 4)
+  const mixed = f.localsOf('v128', 4)
+  const result = f.local('v128')
+  eachChunk(f, size, 4, [...rows.map((row) => [row, 4] as const), [target, bytes]], (count) => {
+    for (const [i, vector] of [a, b, c, d].entries()) f.set(vector, v128.load(rows[i]))
+    const shuffle = (x: Local<'v128'>, y: Local<'v128'>, words: readonly number[]) => i8x16.shuffle(x, y, bytesOfWords(words))
+    f.set(mixed[0], shuffle(a, b, [0, 4, 1, 5]))
+    f.set(mixed[1], shuffle(c, d, [0, 4, 1, 5]))
+    f.set(mixed[2], shuffle(a, b, [2, 6, 3, 7]))
+    f.set(mixed[3], shuffle(c, d, [2, 6, 3, 7]))
+    for (let column = 0; column < count; column++) {
+      const pair = column < 2 ? 0 : 2
+      f.set(result, shuffle(mixed[pair], mixed[pair + 1], column % 2 ? [2, 3, 6, 7] : [0, 1, 4, 5]))
+      f.do(v128.store(target, result, column * bytes))
+    }
+  })
+}
+
+/** Columns of a panel of values: as many as give tiles without a narrow rest. */
+export function valueWidth(size: number): number {
+  return size % 24 && size % 16 === 0 ? 16 : Math.min(24, 4 * Math.ceil(size / 4))
+}
+
+/** Values [keys, size] as panels [keys, width], each with room for `room` keys. */
+export function packValues(f: FunctionBuilder, { from, stride, keys, size, panels, room }: Rows & { readonly room: number }): void {
+  const width = valueWidth(size)
+  const start = f.local('i32', from)
+  for (let first = 0; first < size; first += width) {
+    const columns = Math.min(width, size - first)
+    const vectors = Math.ceil(columns / 4)
+    const [row, target, left] = copies(f, i32.add(start, 4 * first), i32.add(panels, 4 * room * first), keys)
+    f.while(left, () => {
+      f.do(...Array.from({ length: vectors }, (_, v) => v128.store(target, v128.load(row, 16 * v), 16 * v)))
+      f.add(row, stride)
+      f.add(target, 16 * vectors)
+      f.add(left, -1)
+    })
+  }
+}

@@ -1,0 +1,82 @@
+import type { Weight } from '../../plan/steps.js'
+
+/** Inputs of a block as kernels see it; longer blocks repeat their factors. */
+export const blockInputs = 32
+
+export type BlockWeight = Extract<Weight, { kind: 'blocks' }>
+
+/** How blocks are stored. */
+export interface BlockFormat {
+  readonly bits: 4 | 8
+  /** Inputs of a column that stand side by side: 4 as bytes for `relaxed_dot`, 2 where bytes become words for `dot`. */
+  readonly group: 4 | 2
+  /** The code that stands for zero in all blocks; undefined where each block has a minimum. */
+  readonly zero: number | undefined
+}
+
+/** Bytes of the codes of a block in four columns, and of the whole block. */
+export function blockBytes({ bits, zero }: BlockFormat): { codes: number; all: number } {
+  const codes = (4 * blockInputs * bits) / 8
+  return { codes, all: codes + (zero === undefined ? 32 : 16) }
+}
+
+/** The code for zero, where all blocks have the same. */
+export function zeroOf({ bits }: BlockWeight, scale: Float32Array, minimum: Float32Array): number | undefined {
+  const middle = 2 ** (bits - 1)
+  return minimum.every((value, i) => value === -middle * scale[i]) ? middle : undefined
+}
+
+/** Contents of a weight in blocks, and the bias. */
+export interface BlockSource {
+  readonly inputs: number
+  readonly outputs: number
+  /** Inputs of a block as the factors count. */
+  readonly block: number
+  readonly codes: Uint8Array
+  readonly scale: Float32Array
+  readonly minimum: Float32Array
+  readonly bias: Float32Array | undefined
+}
+
+/**
+ * Packs weights into panels of four columns: the bias, then for each block codes, scales and minimums. Codes stand in vectors of
+ * 16 / group groups; with 4 bits the low halves hold the codes of one vector and the high halves those of the next.
+ */
+export function packBlocks({ inputs, outputs, block, codes, scale, minimum, bias }: BlockSource, format: BlockFormat): Uint8Array {
+  const sizes = blockBytes(format)
+  const blocks = inputs / blockInputs
+  const stride = 16 + blocks * sizes.all
+  const count = Math.ceil(outputs / 4)
+  const bytes = new Uint8Array(count * stride)
+  const view = new DataView(bytes.buffer)
+  for (let n = 0; n < outputs; n++) {
+    const [panel, lane] = [Math.floor(n / 4) * stride, n % 4]
+    view.setFloat32(panel + 4 * lane, bias?.[n] ?? 0, true)
+    for (let b = 0; b < blocks; b++) {
+      const at = panel + 16 + b * sizes.all
+      for (let i = 0; i < blockInputs; i++) {
+        const code = codes[(b * blockInputs + i) * outputs + n]
+        const place = placeOf(i, lane, format)
+        if (format.bits === 8) bytes[at + place] = code
+        else bytes[at + 16 * Math.floor(place / 32) + (place % 16)] |= place % 32 < 16 ? code : code << 4
+      }
+      const factor = Math.floor((b * blockInputs) / block) * outputs + n
+      view.setFloat32(at + sizes.codes + 4 * lane, scale[factor], true)
+      if (format.zero === undefined) view.setFloat32(at + sizes.codes + 16 + 4 * lane, minimum[factor], true)
+    }
+  }
+  return bytes
+}
+
+/** Where an input of a column stands among the codes of a block, in codes. */
+function placeOf(input: number, lane: number, { group }: BlockFormat): number {
+  return Math.floor(input / group) * 4 * group + lane * group + (input % group)
+}
+
+/** The numbers that blocks stand for [inputs, outputs]. */
+export function floatsOfBlocks({ codes, scale, minimum, block, outputs }: BlockSource): Float32Array {
+  return Float32Array.from(codes, (code, i) => {
+    const at = Math.floor(i / (block * outputs)) * outputs + (i % outputs)
+    return scale[at] * code + minimum[at]
+  })
+}

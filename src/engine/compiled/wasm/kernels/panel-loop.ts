@@ -1,0 +1,164 @@
+import type { StepOf } from '../../plan/steps.js'
+import type { Word } from '../../program.js'
+import type { FunctionBuilder, Local } from '../function.js'
+import { f32x4, i32, type Value, v128 } from '../values.js'
+import { activationFunctions } from './functions.js'
+import { copies, eachChunk, eachRow, kernel, smaller, storeFloats, type WasmKernel, walk } from './kernel.js'
+import { rowsOf } from './rows.js'
+
+export type Words = Readonly<Record<string, Local<'i32'>>>
+
+/** Pointers of a tile: its first row in what is read and written, and how far it is from row to row. */
+export type TilePointers = Readonly<
+  Record<'input' | 'inputStride' | 'panel' | 'output' | 'outputStride' | 'residual' | 'residualStride' | 'row' | 'rowStride', Local<'i32'>>
+>
+
+/** A product with packed weights: what differs from one kind of weights to another. */
+export interface PanelProduct {
+  readonly key: string
+  /** Columns of a panel, and rows of its largest tile. */
+  readonly columns: number
+  readonly tileRows: number
+  /** Panels of equal size; the last may be filled partly. */
+  readonly panels: ArrayBufferView
+  /** Bytes of a row of activations. */
+  readonly rowBytes: number
+  /** Words of its own; `parameters` and `parametersStride` lead to what a row has. */
+  readonly words: Readonly<Record<string, Word>>
+  /** Brings the rows of a block into the form that tiles read, where that is another. */
+  readonly prepare?: (f: FunctionBuilder, w: Words, block: Local<'i32'>) => Readonly<Record<'input' | 'inputStride', Local<'i32'>>>
+  readonly tile: (f: FunctionBuilder, w: Words, rows: number, columns: number, options: TileOptions, pointers: TilePointers) => void
+}
+
+/** What tiles do at their end. */
+export interface TileOptions {
+  readonly residual: boolean
+  readonly relu: boolean
+}
+
+/** Bytes of activations that are multiplied with all panels before the next rows follow: they stay in a processor's own cache. */
+const blockBytes = 2 ** 17
+
+/** Rows of such a block. */
+export function rowsOfBlock({ rowBytes, tileRows }: Pick<PanelProduct, 'rowBytes' | 'tileRows'>): number {
+  return tileRows * Math.max(1, Math.floor(blockBytes / (rowBytes * tileRows)))
+}
+
+/** The kernel of a linear: blocks of rows, in each all panels, then the activation that tiles do not have. */
+export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): WasmKernel {
+  const { input, output, residual, activation } = step
+  const { columns, panels } = product
+  const outputs = output.columns
+  const late = activation !== undefined && activation !== 'relu'
+  const options = { residual: residual !== undefined && !late, relu: activation === 'relu' }
+  const aside = late && residual !== undefined
+  const blockRows = rowsOfBlock(product)
+  const asideStride = 16 * Math.ceil(outputs / 4)
+  const words: Record<string, Word> = {
+    rows: { rows: input.buffer.per },
+    ...rowsOf('input', input),
+    ...rowsOf('output', output),
+    residual: residual ? { address: residual } : 0,
+    residualStride: residual ? { stride: residual } : 0,
+    panels: { constant: panels },
+    panelBytes: panels.byteLength / Math.ceil(outputs / columns),
+    panelCount: Math.floor(outputs / columns),
+    blockRows,
+    parameters: 0,
+    parametersStride: 0,
+    aside: aside ? { scratch: blockRows * asideStride } : 0,
+    asideStride,
+    ...product.words,
+  }
+  const after = late ? ` ${activation} ${outputs}${residual ? ' residual' : ''}` : ''
+  const key = `${product.key} tail ${outputs % columns}${options.residual ? ' residual' : ''}${options.relu ? ' relu' : ''}${after}`
+  return kernel(key, words, (f, w) => {
+    const block = f.local('i32')
+    const [result, resultStride] = aside ? [w.aside, w.asideStride] : [w.output, w.outputStride]
+    f.while(w.rows, () => {
+      f.set(block, smaller(w.rows, w.blockRows))
+      const source = product.prepare?.(f, w, block) ?? { input: w.input, inputStride: w.inputStride }
+      emitPanels(f, { product, options, tail: outputs % columns, w, block, ...source, output: result, outputStride: resultStride })
+      if (late) emitActivation(f, step, w, block, result, resultStride)
+      for (const name of ['input', 'output', 'residual', 'parameters']) f.add(w[name], i32.mul(block, w[`${name}Stride`]))
+      f.set(w.rows, i32.sub(w.rows, block))
+    })
+  })
+}
+
+interface PanelLoop {
+  readonly product: PanelProduct
+  readonly options: TileOptions
+  readonly tail: number
+  readonly w: Words
+  readonly block: Local<'i32'>
+  readonly input: Local<'i32'>
+  readonly inputStride: Local<'i32'>
+  readonly output: Local<'i32'>
+  readonly outputStride: Local<'i32'>
+}
+
+/** All panels over a block of rows: those that are full, then the narrower last one. */
+function emitPanels(f: FunctionBuilder, { product, options, tail, w, block, input, inputStride, output, outputStride }: PanelLoop): void {
+  const { columns, tileRows } = product
+  const [panel, result, residual, count] = copies(f, w.panels, output, w.residual, w.panelCount)
+  const rest = f.local('i32')
+  const [rowInput, rowOutput, rowResidual, row] = f.localsOf('i32', 4)
+  const { residualStride, parametersStride: rowStride } = w
+  const pointers = {
+    input: rowInput,
+    inputStride,
+    panel,
+    output: rowOutput,
+    outputStride,
+    residual: rowResidual,
+    residualStride,
+    row,
+    rowStride,
+  }
+  const down = (width: number) => {
+    const starts = [walk(rowInput, input), walk(rowOutput, result), walk(rowResidual, residual), walk(row, w.parameters), walk(rest, block)]
+    for (const [local, first] of starts) f.set(local, first)
+    const tiles = (rows: number, again: Value<'i32'>) =>
+      f.while(again, () => {
+        product.tile(f, w, rows, width, options, pointers)
+        f.add(rowInput, i32.mul(inputStride, rows))
+        f.add(rowOutput, i32.mul(outputStride, rows))
+        f.add(rowResidual, i32.mul(residualStride, rows))
+        f.add(row, i32.mul(rowStride, rows))
+        f.add(rest, -rows)
+      })
+    tiles(tileRows, i32.ge_s(rest, tileRows))
+    tiles(1, rest)
+  }
+  f.while(count, () => {
+    down(columns)
+    f.add(panel, w.panelBytes)
+    f.add(result, 4 * columns)
+    if (options.residual) f.add(residual, 4 * columns)
+    f.add(count, -1)
+  })
+  if (tail) down(tail)
+}
+
+/** The activation of the rows that were just computed, and what is added after it. */
+function emitActivation(
+  f: FunctionBuilder,
+  { activation, residual, output }: StepOf<'linear'>,
+  w: Words,
+  block: Local<'i32'>,
+  result: Local<'i32'>,
+  stride: Local<'i32'>,
+): void {
+  const [row, target, other] = copies(f, result, w.output, w.residual)
+  const x = f.local('v128')
+  eachRow(f, block, [walk(row, stride), walk(target, w.outputStride), walk(other, w.residualStride)], () => {
+    const [from, to, term] = copies(f, row, target, other)
+    eachChunk(f, output.columns, 4, [walk(from, 4), walk(to, 4), walk(term, 4)], (count) => {
+      f.set(x, v128.load(from))
+      const activated = activationFunctions[activation!](f, x)
+      f.set(x, residual ? f32x4.add(activated, v128.load(term)) : activated)
+      f.do(...storeFloats(to, x, count))
+    })
+  })
+}

@@ -1,0 +1,197 @@
+import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
+import type { ModuleBuilder } from '../module.js'
+import { f32, f32x4, floats, i32, i32x4, integers, v128 } from '../values.js'
+import { addDot, multiplyAdd } from './functions.js'
+import { storeFloats, type Vector } from './kernel.js'
+
+/** How sums of products are made: the widths of a tile, and one step along the inputs. */
+export interface ProductForm {
+  readonly name: 'float32' | 'bytes' | 'words'
+  /** Rows and vectors of four columns of a tile: as many sums as the registers of x64 and ARM hold beside what they are made from. */
+  readonly rows: number
+  readonly vectors: number
+  /** Inputs that one step takes, and bytes that an input has in an activation. */
+  readonly group: number
+  readonly inputBytes: number
+  /** Steps that one turn of the loop takes. */
+  readonly unrolled: number
+  multiply(f: FunctionBuilder, activations: Vector, weights: Vector, sum: Local<'v128'>): Vector
+}
+
+export const productForms = {
+  float32: {
+    name: 'float32',
+    rows: 2,
+    vectors: 6,
+    group: 1,
+    inputBytes: 4,
+    unrolled: 4,
+    multiply: (f, activations, weights, sum) => multiplyAdd(f, activations, weights, sum),
+  },
+  /** Activations of 0 to 127. */
+  bytes: {
+    name: 'bytes',
+    rows: 2,
+    vectors: 6,
+    group: 4,
+    inputBytes: 1,
+    unrolled: 4,
+    multiply: (f, activations, weights, sum) => addDot(f, weights, activations, sum),
+  },
+  words: {
+    name: 'words',
+    rows: 4,
+    vectors: 2,
+    group: 2,
+    inputBytes: 2,
+    unrolled: 4,
+    multiply: (_, activations, weights, sum) => i32x4.add(sum, i32x4.dot_i16x8_s(weights, activations)),
+  },
+} as const satisfies Record<string, ProductForm>
+
+/** What follows the sums. They begin with a bias, but for `bare`. Sums of codes are multiplied with the scales of columns; with `rows`, scale and offset of rows take part. */
+export interface Epilogue {
+  readonly scale: 'bare' | 'none' | 'columns' | 'rows'
+  readonly residual: boolean
+  readonly relu: boolean
+}
+
+/** Vectors of a panel's header in front of its weights, each so many times as the panel has vectors. */
+export const headerParts = { bare: [], none: ['start'], columns: ['start', 'scale', 'bias'], rows: ['sums', 'scale', 'bias'] } as const
+
+/** Bytes of scale and offset of a row. */
+const rowParameters = { scale: 0, offset: 4 } as const
+
+export interface Tile {
+  readonly form: ProductForm
+  readonly epilogue: Epilogue
+  readonly rows: number
+  /** Columns that are written; the last vector may be partly filled. */
+  readonly columns: number
+}
+
+const tileParameters = [
+  'groups',
+  'input',
+  'inputStride',
+  'panel',
+  'output',
+  'outputStride',
+  'residual',
+  'residualStride',
+  'row',
+  'rowStride',
+] as const
+export type TileArguments = Readonly<Record<(typeof tileParameters)[number], Local<'i32'>>>
+
+/** Calls the function for a tile: `groups` steps along the inputs, then the epilogue. */
+export function callTile(f: FunctionBuilder, tile: Tile, given: TileArguments): void {
+  f.do(
+    f.call(
+      tileFunction(f.module, tile),
+      tileParameters.map((name) => given[name]),
+    ),
+  )
+}
+
+function tileFunction(module: ModuleBuilder, tile: Tile): FunctionReference {
+  const { form, epilogue, rows, columns } = tile
+  const key = `tile ${form.name} ${rows}x${columns} ${epilogue.scale}${epilogue.residual ? ' residual' : ''}${epilogue.relu ? ' relu' : ''}`
+  const types = tileParameters.map(() => 'i32' as const)
+  return module.function(key, types, [], (f) => {
+    const locals = Object.fromEntries(tileParameters.map((name, i) => [name, f.parameters[i]])) as TileArguments
+    emitTile(f, tile, locals)
+  })
+}
+
+function emitTile(f: FunctionBuilder, { form, epilogue, rows, columns }: Tile, t: TileArguments): void {
+  const vectors = Math.ceil(columns / 4)
+  const parts: readonly string[] = headerParts[epilogue.scale]
+  const header = (part: string, v: number) => v128.load(t.panel, 16 * (parts.indexOf(part) * vectors + v))
+  const sums = Array.from({ length: rows }, () => f.localsOf('v128', vectors))
+  for (const row of sums) for (const [v, sum] of row.entries()) f.set(sum, parts.includes('start') ? header('start', v) : integers(0))
+  const weights = f.local('i32', i32.add(t.panel, 16 * vectors * parts.length))
+  emitProducts(f, form, sums, t, weights)
+  for (const row of sums) {
+    emitRow(f, epilogue, row, columns, t, header)
+    f.add(t.output, t.outputStride)
+    f.add(t.residual, t.residualStride)
+    f.add(t.row, t.rowStride)
+  }
+}
+
+function emitProducts(
+  f: FunctionBuilder,
+  form: ProductForm,
+  sums: readonly (readonly Local<'v128'>[])[],
+  t: TileArguments,
+  weights: Local<'i32'>,
+): void {
+  const vectors = sums[0].length
+  const bytes = form.group * form.inputBytes
+  const inputs = sums.map((_, row) => f.local('i32', i32.add(t.input, i32.mul(t.inputStride, row))))
+  const activations = sums.map(() => f.local('v128'))
+  const weight = f.local('v128')
+  const step = (at: number) => {
+    for (const [row, activation] of activations.entries()) f.set(activation, v128.load32_splat(inputs[row], at * bytes))
+    for (let v = 0; v < vectors; v++) {
+      f.set(weight, v128.load(weights, 16 * (at * vectors + v)))
+      for (const [row, activation] of activations.entries()) f.set(sums[row][v], form.multiply(f, activation, weight, sums[row][v]))
+    }
+  }
+  const advance = (steps: number) => {
+    for (const input of inputs) f.add(input, steps * bytes)
+    f.add(weights, steps * vectors * 16)
+    f.add(t.groups, -steps)
+  }
+  const { unrolled } = form
+  if (f.module.features.multiplyAdd) {
+    f.while(i32.ge_s(t.groups, unrolled), () => {
+      for (let at = 0; at < unrolled; at++) step(at)
+      advance(unrolled)
+    })
+    f.while(t.groups, () => {
+      step(0)
+      advance(1)
+    })
+    return
+  }
+  // Older compilers load all that a straight piece of code needs first, for more than there are registers: a way out ends each piece.
+  f.block((leave) =>
+    f.loop((again) => {
+      for (let at = 0; at < unrolled; at++) {
+        step(at)
+        leave(i32.eq(t.groups, at + 1))
+      }
+      advance(unrolled)
+      again()
+    }),
+  )
+}
+
+function emitRow(
+  f: FunctionBuilder,
+  { scale, residual, relu }: Epilogue,
+  sums: readonly Local<'v128'>[],
+  columns: number,
+  t: TileArguments,
+  header: (part: string, v: number) => Vector,
+): void {
+  const [rowScale, rowOffset] = f.localsOf('v128', 2)
+  if (scale === 'rows') {
+    const offset = f.local('f32', f32.load(t.row, rowParameters.offset))
+    f.set(rowOffset, i32x4.splat(i32.trunc_sat_f32_s(offset)))
+    // An offset that is no number shall make the row none, though integers know nothing of it.
+    f.set(rowScale, f32x4.splat(f32.add(f32.load(t.row, rowParameters.scale), f32.mul(offset, 0))))
+  }
+  for (const [v, sum] of sums.entries()) {
+    if (scale === 'rows') f.set(sum, i32x4.add(sum, i32x4.mul(rowOffset, header('sums', v))))
+    if (scale === 'columns' || scale === 'rows') {
+      const factor = scale === 'rows' ? f32x4.mul(rowScale, header('scale', v)) : header('scale', v)
+      f.set(sum, multiplyAdd(f, f32x4.convert_i32x4_s(sum), factor, header('bias', v)))
+    }
+    if (relu) f.set(sum, f32x4.pmax(sum, floats(0)))
+    if (residual) f.set(sum, f32x4.add(sum, v128.load(t.residual, 16 * v)))
+    f.do(...storeFloats(t.output, sum, Math.min(4, columns - 4 * v), 16 * v))
+  }
+}
