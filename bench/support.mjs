@@ -105,6 +105,12 @@ export function torch() {
   return environment('torch', ['torch==2.15', 'transformers'], script, ['torch', 'transformers'], process.env.TINSMITH_TORCH)
 }
 
+/** A Python with OpenVINO and NNCF, which quantizes for it; see {@link environment}. */
+export function openvino() {
+  const script = 'import importlib.metadata as m; print(m.version("openvino"), m.version("nncf"))'
+  return environment('openvino', ['openvino==2026.4.1', 'nncf==3.4.0'], script, ['openvino', 'nncf'])
+}
+
 /**
  * A Python with packages in an environment of its own below the system's temporary folder; made on first use. Null, with a message,
  * where there is no Python or no package index.
@@ -134,22 +140,28 @@ function environment(name, packages, script, names, given) {
 export class Contestant {
   #child
   #waiting = []
+  #ended
 
-  constructor(file, args) {
-    this.#child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  constructor(file, args, env = {}) {
+    this.#child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } })
     let rest = ''
     this.#child.stdout.on('data', (chunk) => {
       const lines = (rest + chunk).split('\n')
       rest = lines.pop()
       for (const line of lines) this.#waiting.shift()?.resolve(JSON.parse(line))
     })
-    this.#child.on('exit', (code) => {
-      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`${file} ${args[0]} exited ${code}`))
-    })
+    const end = (reason) => {
+      this.#ended ??= new Error(`${path.basename(file)} ${path.basename(args[0])} ${reason}`)
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#ended)
+    }
+    this.#child.on('error', ({ message }) => end(`cannot run: ${message}`))
+    this.#child.on('exit', (code, signal) => end(`ended with ${signal ?? `code ${code}`}`))
+    this.#child.stdin.on('error', () => {})
   }
 
   ask(word) {
     return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended)
       this.#waiting.push({ resolve, reject })
       this.#child.stdin.write(`${word}\n`)
     })

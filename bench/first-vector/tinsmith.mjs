@@ -1,7 +1,7 @@
-// First vector of a checkpoint's folder.
+// First vector of a model's folder. tinsmith.mjs FOLDER TEXT [ENGINE]
 import { load } from 'tinsmith'
 
-const [folder, text] = process.argv.slice(2)
-const pipeline = await load(folder)
+const [folder, text, engine] = process.argv.slice(2)
+const pipeline = await load(folder, { engine })
 const [vector] = await pipeline.embed([text])
 process.stdout.write(JSON.stringify([...vector]), () => process.exit(0))

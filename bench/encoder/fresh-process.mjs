@@ -1,0 +1,41 @@
+// What fresh processes take: time to a first result, memory.
+import path from 'node:path'
+import { Contestant, dot, measure, median, root } from '../support.mjs'
+
+const bench = (name) => path.join(root, 'bench', name)
+const text = 'A man is playing a flute.'
+
+/** Seconds of a process from the int8 file to the vector of a text, tokenization included, ours and onnxruntime-node in turn. */
+export async function firstResults(folder, rounds) {
+  const commands = {
+    tinsmith: [bench('first-vector/tinsmith.mjs'), folder, text, 'compiled'],
+    'onnxruntime-node': [bench('first-vector/onnxruntime.mjs'), folder, text, 'model_quantized.onnx'],
+  }
+  const runs = Object.fromEntries(Object.keys(commands).map((name) => [name, []]))
+  for (let round = -1; round < rounds; round++)
+    for (const [name, words] of Object.entries(commands)) {
+      const { seconds, cpu, stdout } = await measure(process.execPath, words)
+      if (round >= 0) runs[name].push({ seconds, cpu, vector: JSON.parse(stdout) })
+    }
+  const [ours, theirs] = Object.values(runs)
+  const medianOf = (all, key) => median(all.map((run) => run[key]))
+  return {
+    processes: Object.entries(runs).map(([name, all]) => ({ name, seconds: medianOf(all, 'seconds'), cpu: medianOf(all, 'cpu') })),
+    cosine: dot(ours[0].vector, theirs[0].vector),
+    ratio: median(ours.map(({ seconds }, round) => theirs[round].seconds / seconds)),
+  }
+}
+
+/**
+ * Bytes in memory of a process that has run a job of full batches; `shares` of weights and arenas: of the whole process, and of what it has
+ * beyond a bare Node.js process.
+ */
+export async function residentMemory(folder, jobsFile, job, threads) {
+  const contestant = new Contestant(process.execPath, [bench('encoder/ours.mjs'), folder, jobsFile, threads])
+  for (let i = 0; i < 5; i++) await contestant.ask(`run ${job}`)
+  const found = await contestant.ask('memory')
+  contestant.end()
+  const { resident, bare, weights, arenas } = found
+  const shares = resident && arenas && { whole: resident / (weights + arenas), beyondBare: (resident - bare) / (weights + arenas) }
+  return { ...found, shares }
+}
