@@ -1,6 +1,6 @@
 import { Tensor } from '../ir/tensor.js'
 import type { Elements } from '../numbers/dtype.js'
-import type { WeightBlocks } from '../numbers/weight-blocks.js'
+import type { BlockForm, WeightBlocks } from '../numbers/weight-blocks.js'
 import { assertFinite } from './finite.js'
 
 /** A tensor that is checked for NaN and infinities when it is first read, so that no weight is read just to look at it. */
@@ -28,9 +28,15 @@ export class FiniteTensor extends Tensor {
     return bytes
   }
 
+  override get blockForm(): BlockForm | null {
+    return this.#tensor.blockForm
+  }
+
   override async blocks(): Promise<WeightBlocks | null> {
     const blocks = await this.#tensor.blocks()
-    if (blocks) await this.#check()
+    // Numbers are finite exactly where the factors of their blocks are.
+    const areFinite = [blocks?.scales, blocks?.minimums].every((factors) => factors?.every(Number.isFinite) ?? true)
+    if (!areFinite) await this.#check()
     return blocks
   }
 

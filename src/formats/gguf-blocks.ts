@@ -72,16 +72,27 @@ export function decodeBlocks({ size, bytes: blockBytes, decode }: GgufFormat, by
   return out
 }
 
+/** What the codes of Q4_0, Q4_1 and Q8_0 blocks are; null for formats without such a form. */
+export function blockDtype({ name }: GgufFormat): 'uint4' | 'int8' | null {
+  if (name === 'Q8_0') return 'int8'
+  return name === 'Q4_0' || name === 'Q4_1' ? 'uint4' : null
+}
+
 /** The codes of Q4_0, Q4_1 and Q8_0 blocks as they are, scales and minimums being float16 numbers; null for formats without such a form. */
-export function blockCodes({ name, size, bytes: blockBytes }: GgufFormat, bytes: Uint8Array): Omit<WeightBlocks, 'axis'> | null {
-  if (name !== 'Q4_0' && name !== 'Q4_1' && name !== 'Q8_0') return null
+export function blockCodes(format: GgufFormat, bytes: Uint8Array): Omit<WeightBlocks, 'axis'> | null {
+  const { name, size, bytes: blockBytes } = format
+  if (!blockDtype(format)) return null
   const blocks = bytes.length / blockBytes
-  const every = (at: number) => Float32Array.from({ length: blocks }, (_, block) => half(bytes, block * blockBytes + at))
+  const every = (at: number) => {
+    const factors = new Float32Array(blocks)
+    for (let block = 0; block < blocks; block++) factors[block] = half(bytes, block * blockBytes + at)
+    return factors
+  }
   const common = { blockSize: size, scales: every(0), minimums: name === 'Q4_1' ? every(2) : null }
   if (name === 'Q4_0') return { dtype: 'uint4', codes: nibbles(bytes, blockBytes, 2), zeroPoint: 8, ...common }
   if (name === 'Q4_1') return { dtype: 'uint4', codes: nibbles(bytes, blockBytes, 4), zeroPoint: 0, ...common }
   const codes = new Int8Array(blocks * size)
-  for (let i = 0; i < codes.length; i++) codes[i] = signed(bytes[Math.floor(i / size) * blockBytes + 2 + (i % size)])
+  for (let block = 0; block < blocks; block++) for (let i = 0; i < size; i++) codes[block * size + i] = bytes[block * blockBytes + 2 + i]
   return { dtype: 'int8', codes, zeroPoint: 0, ...common }
 }
 

@@ -2,8 +2,8 @@ import type { ByteSource } from '../base/bytes.js'
 import { Tensor } from '../ir/tensor.js'
 import type { Elements } from '../numbers/dtype.js'
 import { decode, encode } from '../numbers/storage.js'
-import type { WeightBlocks } from '../numbers/weight-blocks.js'
-import { blockCodes, decodeBlocks, type GgufFormat } from './gguf-blocks.js'
+import type { BlockForm, WeightBlocks } from '../numbers/weight-blocks.js'
+import { blockCodes, blockDtype, decodeBlocks, type GgufFormat } from './gguf-blocks.js'
 
 /** A tensor in a GGUF file. Quantized ones are float32 to those who read them; {@link blocks} gives their codes. */
 export class GgufTensor extends Tensor {
@@ -51,9 +51,14 @@ export class GgufTensor extends Tensor {
     return this.format.decode ? encode(this.dtype, await this.read()) : this.#stored()
   }
 
+  override get blockForm(): BlockForm | null {
+    const dtype = blockDtype(this.format)
+    return dtype && { dtype, axis: this.shape.length - 1, blockSize: this.format.size }
+  }
+
   /** Codes, scales and minimums as the file has them, for Q4_0, Q4_1 and Q8_0; null for other formats. */
   override async blocks(): Promise<WeightBlocks | null> {
-    const blocks = this.format.decode ? blockCodes(this.format, await this.#stored()) : null
+    const blocks = this.blockForm && blockCodes(this.format, await this.#stored())
     return blocks && { ...blocks, axis: this.shape.length - 1 }
   }
 

@@ -3,7 +3,7 @@ import { badInput } from '../base/errors.js'
 import { type DType, type Elements, type NDArray, sizeOf, storageBytes } from '../numbers/dtype.js'
 import { scaleShape } from '../numbers/quantizer.js'
 import { decode, encode } from '../numbers/storage.js'
-import type { WeightBlocks } from '../numbers/weight-blocks.js'
+import type { BlockForm, WeightBlocks } from '../numbers/weight-blocks.js'
 
 /**
  * A constant array. Its bytes may still lie on disk: `read` fetches the elements (one entry each), `bytes` the storage
@@ -41,6 +41,11 @@ export abstract class Tensor {
 
   async array(): Promise<NDArray> {
     return { dtype: this.dtype, shape: this.shape, data: await this.read() }
+  }
+
+  /** In what blocks the tensor is quantized already, where `blocks` gives them; known without reading it. */
+  get blockForm(): BlockForm | null {
+    return null
   }
 
   /** The codes that the elements were made of, where the tensor is quantized in blocks already; else null. */
@@ -135,6 +140,11 @@ class TransposedMatrix extends LazyTensor {
     const [rows, columns] = matrix.shape
     super(matrix.dtype, [columns, rows], async () => transposeMatrix(await matrix.read(), rows, columns))
     this.#matrix = matrix
+  }
+
+  override get blockForm(): BlockForm | null {
+    const form = this.#matrix.blockForm
+    return form && { ...form, axis: 1 - form.axis }
   }
 
   override async blocks(): Promise<WeightBlocks | null> {

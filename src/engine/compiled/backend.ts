@@ -1,8 +1,11 @@
+import type { Fusions } from './plan/fuse.js'
 import type { Plan } from './plan/plan.js'
 
 /** What runs plans: machine code, WebAssembly, or plain JavaScript, which is what the others are compared with. */
 export interface Backend {
   readonly name: 'x64' | 'wasm' | 'reference'
+  /** What the steps of a plan for it may do at once. */
+  readonly fusions?: Fusions
   /**
    * Makes the kernels and packs the weights.
    *

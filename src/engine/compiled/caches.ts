@@ -35,8 +35,8 @@ export class CacheView {
     readonly store: CacheStore,
     /** [sequences] */
     readonly tokens: Int32Array,
-    /** [sequences, columns]: which columns of the padded batch hold tokens, past ones first. */
-    readonly seen: readonly (readonly number[])[],
+    /** [sequences, columns]: which columns of the padded batch hold tokens, past ones first; asked for when elements are. */
+    readonly seen: () => readonly (readonly number[])[],
     readonly width: number,
   ) {
     store.hold()
@@ -87,9 +87,10 @@ export class CacheOutput implements Output {
   #read(): Float32Array {
     const { heads, size, view } = this
     const result = new Float32Array(this.shape.reduce((a, b) => a * b, 1))
+    const seen = view.seen()
     view.store.caches.forEach((cache, sequence) => {
       const rows = cache.read(this.layer, this.part, view.tokens[sequence])
-      view.seen[sequence].forEach((column, token) => {
+      seen[sequence].forEach((column, token) => {
         for (let head = 0; head < heads; head++) {
           const from = (token * heads + head) * size
           result.set(rows.subarray(from, from + size), ((sequence * heads + head) * view.width + column) * size)

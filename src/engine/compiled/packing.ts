@@ -35,12 +35,29 @@ export function packingOf(sequences: number, width: number, past: number, mask: 
 
 /** Tokens that the cache holds of each sequence: those that the mask lets be seen. */
 export function pastTokens({ sequences, width }: Packing, past: number, mask: NDArray | undefined): Int32Array {
-  if (!mask) return new Int32Array(sequences).fill(past)
-  const seen = mask.data as BigInt64Array
-  return Int32Array.from({ length: sequences }, (_, row) => {
+  const counts = new Int32Array(sequences)
+  if (!mask || !past) return counts.fill(past)
+  const words = wordsOf(mask)
+  for (let row = 0; row < sequences; row++) {
     const first = row * (past + width)
-    return seen.subarray(first, first + past).reduce((count, one) => count + (one === 0n ? 0 : 1), 0)
-  })
+    for (let at = first; at < first + past; at++) if (words[2 * at] | words[2 * at + 1]) counts[row]++
+  }
+  return counts
+}
+
+/** The columns of each sequence that a mask [sequences, width] lets be seen, all without one. */
+export function seenColumns(sequences: number, width: number, mask: NDArray | undefined): number[][] {
+  const words = mask && wordsOf(mask)
+  const isSeen = (at: number) => !words || (words[2 * at] | words[2 * at + 1]) !== 0
+  return Array.from({ length: sequences }, (_, row) =>
+    Array.from({ length: width }, (_, column) => column).filter((column) => isSeen(row * width + column)),
+  )
+}
+
+/** 64-bit integers as pairs of words: these are no objects. */
+function wordsOf({ data }: NDArray): Int32Array {
+  const { buffer, byteOffset, length } = data as BigInt64Array
+  return new Int32Array(buffer, byteOffset, 2 * length)
 }
 
 /**
@@ -80,8 +97,12 @@ export function checkPlaces(plan: Plan, { starts, places, width, sequences }: Pa
   }
 }
 
+const knownRows = new WeakMap<Plan, ReadonlyMap<string, number>>()
+
 /** How many rows the tables have that each input looks up in; the fewest where there are several. */
-function tableRows(plan: Plan): Map<string, number> {
+function tableRows(plan: Plan): ReadonlyMap<string, number> {
+  const known = knownRows.get(plan)
+  if (known) return known
   const rows = new Map<string, number>()
   const limit = (numbers: string | { readonly input: string }, count: number) => {
     const name = typeof numbers === 'string' ? numbers : numbers.input
@@ -91,6 +112,7 @@ function tableRows(plan: Plan): Map<string, number> {
     if (step.kind === 'embed') for (const { table, numbers } of step.lookups) limit(numbers, table.rows)
     if (step.kind === 'rotary') limit(step.numbers, step.cos.shape[0])
   }
+  knownRows.set(plan, rows)
   return rows
 }
 

@@ -8,7 +8,7 @@ import { type Buffer, type RowKind, rowBytes, type Step, type StepKind, type Ste
  * - `stride`: bytes from one row of the view to the next
  * - `rows`: how many there are in this run; of tokens, behind the step `keep` in runs that keep last tokens only, as many as sequences;
  *   `kept`: the number of sequences in such runs, 0 in others
- * - `constant`: the address of memory that is filled at load and only read; the same array is held once
+ * - `constant`: the address of memory that is filled at load and only read, or `from` bytes behind it; the same array is held once
  * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind;
  *   the same object stands for the same memory in all kernels of a step
  * - `sequences`: the address of the run's table of sequences (`sequenceWords`)
@@ -20,7 +20,7 @@ export type Word =
   | { readonly address: View | TokenNumbers | { readonly image: string } }
   | { readonly stride: View }
   | { readonly rows: RowKind | 'kept' }
-  | { readonly constant: ArrayBufferView }
+  | { readonly constant: ArrayBufferView; readonly from?: number }
   | { readonly scratch: number; readonly per?: RowKind }
   | { readonly sequences: true }
   | { readonly cache: { readonly layer: number; readonly part: 'keys' | 'values' } }
@@ -33,12 +33,20 @@ export type Word =
  */
 export const sequenceWords = ['first', 'rows', 'past', 'cache', 'capacity'] as const
 
-/** The kernel of a step: code, and what it is called with. */
+/**
+ * The kernel of a step: code, and what it is called with. One that asks for `rows`, and neither for `sequences` nor for the number of rows that
+ * are `kept`, treats every row by itself: it may be called for some of them, by words that count and address those.
+ */
 export interface StepKernel<Code> {
   /** Equal keys stand for equal code. */
   readonly key: string
   code(): Code
   readonly words: readonly Word[]
+  /**
+   * The words for one of several threads that share the work of all rows: shares write to different places, and need nothing of each other.
+   * Null where there is nothing to do for one of them.
+   */
+  split?(part: number, parts: number): readonly Word[] | null
 }
 
 /** The kernels of a step, in the order in which they are called; tensors are read for it. */

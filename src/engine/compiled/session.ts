@@ -6,7 +6,7 @@ import { ArrayOutput } from '../outputs.js'
 import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
 import type { Backend, Program } from './backend.js'
 import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
-import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, tokenNumbers, unpacked } from './packing.js'
+import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, seenColumns, tokenNumbers, unpacked } from './packing.js'
 import { planOf } from './plan/index.js'
 import type { Plan } from './plan/plan.js'
 
@@ -16,7 +16,7 @@ import type { Plan } from './plan/plan.js'
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
 export async function openCompiled(graph: Graph, backend: Backend, { threads }: { readonly threads: number }): Promise<Session> {
-  const plan = await planOf(graph)
+  const plan = await planOf(graph, backend.fusions)
   return new CompiledSession(graph, plan, await backend.compile(plan, { threads }), backend.name)
 }
 
@@ -32,11 +32,26 @@ function keepsLast({ data }: NDArray): boolean {
 const pastName = /^past_key_values\.(\d+)\.(key|value)$/
 const presentName = /^present\.(\d+)\.(key|value)$/
 
+/** An input or output that holds the keys or values of a layer. */
+interface CachePort {
+  readonly name: string
+  readonly layer: number
+  readonly part: 'keys' | 'values'
+}
+
+function cachePort(name: string, pattern: RegExp): CachePort | undefined {
+  const match = pattern.exec(name)
+  return match ? { name, layer: Number(match[1]), part: match[2] === 'key' ? 'keys' : 'values' } : undefined
+}
+
 class CompiledSession implements Session {
   readonly engine: string
   readonly inputs: readonly Port[]
   readonly outputs: readonly Port[]
   readonly #keeps: boolean
+  /** Caches that go in and come out. */
+  readonly #pasts: readonly CachePort[]
+  readonly #presents: ReadonlyMap<string, CachePort>
 
   constructor(
     graph: Graph,
@@ -49,6 +64,8 @@ class CompiledSession implements Session {
     this.#keeps = plan.steps.some(({ kind }) => kind === 'keep')
     this.inputs = [...graph.inputs.map(port), ...(this.#keeps ? [keptPort] : [])]
     this.outputs = graph.outputs.map(port)
+    this.#pasts = this.inputs.flatMap(({ name }) => cachePort(name, pastName) ?? [])
+    this.#presents = new Map(this.outputs.flatMap(({ name }) => cachePort(name, presentName) ?? []).map((one) => [one.name, one]))
   }
 
   async run(given: Feeds, options: RunOptions = {}): Promise<Record<string, Output>> {
@@ -87,7 +104,7 @@ class CompiledSession implements Session {
     const [sequences, width] = feeds[first].shape
     if (!width) throw badInput('A batch needs one token at least')
     const mask = feeds.attention_mask
-    const past = this.plan.caches.length ? feeds[this.inputs.find(({ name }) => pastName.test(name))!.name].shape[2] : 0
+    const past = this.plan.caches.length ? feeds[this.#pasts[0].name].shape[2] : 0
     if (mask && (mask.shape[0] !== sequences || mask.shape[1] !== past + width))
       throw badInput(`attention_mask must have the shape [${sequences}, ${past + width}], not [${mask.shape.join(', ')}]`, {
         where: 'attention_mask',
@@ -97,21 +114,15 @@ class CompiledSession implements Session {
 
   #caches(feeds: Feeds, packing: Packing, past: number, counts: Int32Array): CacheView {
     const width = past + packing.width
-    const mask = feeds.attention_mask?.data as BigInt64Array | undefined
-    const seen = Array.from({ length: packing.sequences }, (_, row) =>
-      Array.from({ length: width }, (_, column) => column).filter((column) => mask?.[row * width + column] !== 0n),
-    )
-    const fed = this.inputs.flatMap(({ name }) => {
-      const match = pastName.exec(name)
-      return match
-        ? [{ array: feeds[name], layer: Number(match[1]), part: match[2] === 'key' ? ('keys' as const) : ('values' as const) }]
-        : []
-    })
+    const mask = feeds.attention_mask && { ...feeds.attention_mask, data: (feeds.attention_mask.data as BigInt64Array).slice() }
+    const seen = () => seenColumns(packing.sequences, width, mask)
+    const fed = this.#pasts.map(({ name, ...port }) => ({ ...port, array: feeds[name] }))
     const [{ array: first }] = fed
     const isOwn = first instanceof CacheOutput && fed.every(({ array }) => array instanceof CacheOutput && array.view === first.view)
     if (isOwn) return new CacheView(continued(first.view, this.plan.caches.length, counts), counts, seen, width)
     const store = new CacheStore(this.program, Array.from(counts, capacityFor))
-    for (const { array, layer, part } of fed) fill(store, layer, part, array, seen)
+    const columns = seen()
+    for (const { array, layer, part } of fed) fill(store, layer, part, array, columns)
     return new CacheView(store, counts, seen, width)
   }
 
@@ -127,11 +138,11 @@ class CompiledSession implements Session {
       if (--held === 0) view?.release()
     }
     const results = wanted.map(({ name, shape }): [string, Output] => {
-      const present = presentName.exec(name)
+      const present = this.#presents.get(name)
       if (present && view) {
         held++
         const [heads, size] = [Number(shape[1]), Number(shape[3])]
-        return [name, new CacheOutput(view, Number(present[1]), present[2] === 'key' ? 'keys' : 'values', heads, size, once(release))]
+        return [name, new CacheOutput(view, present.layer, present.part, heads, size, once(release))]
       }
       const perToken = this.plan.outputs.get(name)!.buffer.per === 'token'
       const data = perToken ? unpacked(rows[name], packing) : rows[name]

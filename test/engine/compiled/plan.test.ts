@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../../src/base/random.js'
+import { BlockTensor } from '../../../src/engine/compiled/plan/block-tensor.js'
 import { describePlan } from '../../../src/engine/compiled/plan/describe.js'
 import { planOf } from '../../../src/engine/compiled/plan/index.js'
 import { maskKind } from '../../../src/engine/compiled/plan/mask.js'
@@ -11,6 +12,7 @@ import { reference } from '../../../src/engine/compiled/reference/backend.js'
 import { openCompiled } from '../../../src/engine/compiled/session.js'
 import { ints } from '../../../src/ir/attribute.js'
 import { Graph } from '../../../src/ir/graph.js'
+import { ArrayTensor } from '../../../src/ir/tensor.js'
 import { architectureOf, freshGraphs } from '../../../src/models/index.js'
 import { Net } from '../../../src/nn/net.js'
 import { ndarray } from '../../../src/numbers/dtype.js'
@@ -68,6 +70,40 @@ describe('memory', () => {
           }
         }
       }),
+    )
+  })
+})
+
+describe('blocks along rows', () => {
+  it('are what DequantizeLinear computes, also when they are read as blocks', async () => {
+    const kinds = fc.constantFrom('uint4', 'int4', 'uint8', 'int8')
+    await fc.assert(
+      fc.asyncProperty(
+        kinds,
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.boolean(),
+        fc.nat(),
+        async (dtype, rows, across, isOne, seed) => {
+          const random = new Random(seed)
+          const bits = dtype.endsWith('4') ? 4 : 8
+          const lowest = dtype.startsWith('u') ? 0 : -(2 ** (bits - 1))
+          const draw = (count: number) => Array.from({ length: count }, () => lowest + random.integer(2 ** bits))
+          const [codes, scales] = [draw(rows * across * 32), Array.from({ length: rows * across }, () => random.normal())]
+          const zeros = isOne ? new Array<number>(rows * across).fill(draw(1)[0]) : draw(rows * across)
+          const stored = (shape: number[], values: number[]) => ArrayTensor.of(ndarray(dtype as 'uint8', shape, values))
+          const scale = new ArrayTensor('float32', [rows, across], Float32Array.from(scales))
+          const tensor = new BlockTensor(stored([rows, across * 32], codes), scale, stored([rows, across], zeros), 32)
+          const expected = codes.map((code, i) => (scale.data[i >> 5] as number) * (code - zeros[i >> 5]))
+          const { codes: own, scales: factors, zeroPoint, minimums } = await tensor.blocks()
+          const decoded = expected.map((_, i) => factors[i >> 5] * (own[i] - zeroPoint) + (minimums?.[i >> 5] ?? 0))
+          const numbers = await tensor.read()
+          for (const [i, value] of expected.entries()) {
+            expect(numbers[i]).toBeCloseTo(value, 3)
+            expect(decoded[i]).toBeCloseTo(value, 3)
+          }
+        },
+      ),
     )
   })
 })

@@ -58,9 +58,12 @@ function describeStep(step: Step): DescribedStep {
 function detailsOf(step: Step): string[] {
   switch (step.kind) {
     case 'linear':
-      return [weightName(step.weight), ...present({ bias: step.bias, [step.activation ?? '']: step.activation, residual: step.residual })]
+      return [
+        weightName(step.weight),
+        ...present({ bias: step.bias, [step.activation ?? '']: step.activation, residual: step.residual, quantized: step.quantizer }),
+      ]
     case 'norm':
-      return [step.centered ? 'LayerNorm' : 'RMSNorm']
+      return [step.centered ? 'LayerNorm' : 'RMSNorm', ...present({ quantized: step.codes })]
     case 'quantize':
       return [step.quantization.kind === 'static' ? 'static' : 'per row', ...present({ factors: step.factors })]
     case 'activation':

@@ -1,5 +1,6 @@
 import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
+import { type Fusions, fused } from './fuse.js'
 import { withKeep } from './keep.js'
 import { memoryOf, type Plan } from './plan.js'
 import { attentionRules } from './rules/attention.js'
@@ -33,9 +34,10 @@ for (const family of families) for (const [type, rule] of Object.entries(family)
 /**
  * Turns a canonical graph into steps over rows of tokens without padding.
  *
+ * @param fusions what steps may do at once: those that the backend has
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
-export async function planOf(graph: Graph): Promise<Plan> {
+export async function planOf(graph: Graph, fusions: Fusions = {}): Promise<Plan> {
   const translator = new Translator(graph)
   for (const input of graph.inputs) meanInput(input, translator)
   const missing: Node[] = []
@@ -51,7 +53,8 @@ export async function planOf(graph: Graph): Promise<Plan> {
   const { caches, images, tokens } = translator
   translator.prune([...outputs.values()])
   const isDecoder = caches.length > 0 && [...outputs.values()].every(({ buffer }) => buffer.per === 'token')
-  const steps = isDecoder ? withKeep(translator.steps, [...outputs.values()]) : translator.steps
+  const joined = fused(translator.steps, [...outputs.values()], fusions)
+  const steps = isDecoder ? withKeep(joined, [...outputs.values()]) : joined
   const numbers = new Set(
     steps.flatMap((step) =>
       step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],

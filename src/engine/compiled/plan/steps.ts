@@ -38,6 +38,21 @@ export type Quantization =
   | { readonly kind: 'static'; readonly scale: number; readonly zeroPoint: number }
   | { readonly kind: 'rows'; readonly parameters: View }
 
+/**
+ * How numbers become codes = clamp(round(number * factors / scale) + zero point, 0, highest), halves to even. For `rows`, scale = (max - min) /
+ * highest over the row with 0 included (1 where that is below 2^-100), zero point = round(-min / scale). In float32: with multiplications by
+ * factors / scale, or by factors and then by 1 / scale.
+ */
+export interface Quantizer {
+  /** [columns] */
+  readonly factors?: Tensor
+  readonly quantization: Quantization
+  readonly highest: 127 | 255
+}
+
+/** Quantization whose scale is known beforehand. */
+export type StaticQuantizer = Quantizer & { readonly quantization: { readonly kind: 'static' } }
+
 /** A matrix [inputs, outputs] in one of the forms that products are made from. */
 export type Weight =
   | { readonly kind: 'float32'; readonly values: Tensor }
@@ -71,13 +86,15 @@ interface Kinds {
     readonly leading: number
     readonly output: View
   }
-  /** output = activation(input @ weight + bias) + residual. */
+  /** output = activation(input @ weight + bias) + residual; with `quantizer`, the codes of that. */
   linear: {
     readonly input: View
     readonly weight: Weight
     readonly bias?: Tensor
     readonly activation?: ActivationFunction
     readonly residual?: View
+    /** Only in plans for backends that have `fusions.quantizer`. */
+    readonly quantizer?: StaticQuantizer
     readonly output: View
   }
   /**
@@ -90,20 +107,11 @@ interface Kinds {
     readonly weight: Tensor
     readonly bias?: Tensor
     readonly output: View
+    /** Codes of the output, beside it. Only in plans for backends that have `fusions.quantizer`. */
+    readonly codes?: { readonly quantizer: Quantizer; readonly output: View }
   }
-  /**
-   * Codes = clamp(round(input * factors / scale) + zero point, 0, highest), halves to even. For `rows`, scale = (max - min) / highest over the
-   * row with 0 included (1 where that is below 2^-100), zero point = round(-min / scale). In float32: with multiplications by factors / scale, or
-   * by factors and then by 1 / scale.
-   */
-  quantize: {
-    readonly input: View
-    /** [columns] */
-    readonly factors?: Tensor
-    readonly quantization: Quantization
-    readonly highest: 127 | 255
-    readonly output: View
-  }
+  /** output = codes of the input. */
+  quantize: Quantizer & { readonly input: View; readonly output: View }
   /** output = function(input) * gate. */
   activation: { readonly function: ActivationFunction; readonly input: View; readonly gate?: View; readonly output: View }
   /** output = left (operator) right; right may be a row of constants, or have one column for all. */
@@ -170,8 +178,16 @@ export function viewsRead(step: Step): View[] {
 
 /** The views that a step writes. */
 export function viewsWritten(step: Step): View[] {
-  const parameters = step.kind === 'quantize' && step.quantization.kind === 'rows' ? [step.quantization.parameters] : []
-  return [step.output, ...parameters]
+  const codes = codesOf(step)
+  const quantization = codes?.quantizer.quantization
+  return [...new Set([step.output, ...(codes ? [codes.output] : []), ...(quantization?.kind === 'rows' ? [quantization.parameters] : [])])]
+}
+
+/** The codes that a step writes. */
+export function codesOf(step: Step): { readonly quantizer: Quantizer; readonly output: View } | undefined {
+  if (step.kind === 'quantize') return { quantizer: step, output: step.output }
+  if (step.kind === 'linear' && step.quantizer) return { quantizer: step.quantizer, output: step.output }
+  return step.kind === 'norm' ? step.codes : undefined
 }
 
 /** The whole of a buffer. */

@@ -1,22 +1,31 @@
 import type { StepOf } from '../plan/steps.js'
 import { activationFunctions } from './functions.js'
-import { rowOf } from './quantize.js'
+import { encoder, rowOf } from './quantize.js'
 import type { Run } from './run.js'
 
-/** output = activation(input @ weight + bias) + residual; integers are summed exactly, floats in float64. */
+/** output = activation(input @ weight + bias) + residual, or the codes of that; integers are summed exactly, floats in float64. */
 export async function linear(step: StepOf<'linear'>, run: Run): Promise<void> {
   const multiply = await productOf(step, run)
-  const output = run.arena.floats(step.output)
+  const write = await rowWriter(step, run)
   const bias = step.bias && (await run.floats(step.bias))
   const residual = step.residual && run.arena.floats(step.residual)
   const activate = step.activation ? activationFunctions[step.activation] : (x: number) => x
-  for (let row = 0; row < output.count; row++) {
+  for (let row = 0; row < run.arena.rows[step.output.buffer.per]; row++) {
     const before = residual && rowOf(residual, row).slice()
     const products = multiply(row)
-    const target = rowOf(output, row)
-    for (let column = 0; column < output.columns; column++)
-      target[column] = activate(products[column] + (bias?.[column] ?? 0)) + (before?.[column] ?? 0)
+    const values = Float32Array.from(products, (product, column) => activate(product + (bias?.[column] ?? 0)) + (before?.[column] ?? 0))
+    write(row, values)
   }
+}
+
+/** Writes a row of numbers, or their codes. */
+async function rowWriter({ quantizer, output }: StepOf<'linear'>, run: Run): Promise<(row: number, values: Float32Array) => void> {
+  if (!quantizer) {
+    const rows = run.arena.floats(output)
+    return (row, values) => rowOf(rows, row).set(values)
+  }
+  const [encode, rows] = [await encoder(quantizer, run), run.arena.codes(output)]
+  return (row, values) => encode(values, rowOf(rows, row), row)
 }
 
 type Product = (row: number) => Float64Array

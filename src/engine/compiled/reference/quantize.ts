@@ -1,5 +1,7 @@
 import { roundHalfEven } from '../../../numbers/rounding.js'
+import type { Quantizer } from '../plan/steps.js'
 import type { Rows } from './arrays.js'
+import type { Run } from './run.js'
 
 const round = Math.fround
 
@@ -17,6 +19,26 @@ export function quantizeRow(
   for (let column = 0; column < values.length; column++) {
     const code = roundHalfEven(round(values[column] * multipliers(column))) + zeroPoint
     codes[column] = code >= 0 ? Math.min(code, highest) : 0
+  }
+}
+
+/** Encodes rows of numbers, and writes their parameters where they have some. */
+export async function encoder(
+  { factors, quantization, highest }: Quantizer,
+  run: Run,
+): Promise<(values: Float32Array, codes: Uint8Array, row: number) => void> {
+  const columnFactors = factors && (await run.floats(factors))
+  if (quantization.kind === 'static') {
+    const { scale, zeroPoint } = quantization
+    const multipliers = (column: number) => round((columnFactors?.[column] ?? 1) / scale)
+    return (values, codes) => quantizeRow(values, multipliers, zeroPoint, highest, codes)
+  }
+  const parameters = run.arena.floats(quantization.parameters)
+  return (values, codes, row) => {
+    const scaled = columnFactors ? values.map((value, column) => value * columnFactors[column]) : values
+    const { scale, inverse, zeroPoint } = rangeOfRow(scaled, highest)
+    quantizeRow(scaled, () => inverse, zeroPoint, highest, codes)
+    rowOf(parameters, row).set([scale, -zeroPoint])
   }
 }
 

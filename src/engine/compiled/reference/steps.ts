@@ -4,7 +4,7 @@ import { attend, type Past } from './attention.js'
 import type { ReferenceCache } from './backend.js'
 import { activationFunctions, binaryOperators } from './functions.js'
 import { linear } from './linear.js'
-import { quantizeRow, rangeOfRow, rowOf } from './quantize.js'
+import { encoder, rowOf } from './quantize.js'
 import type { Run } from './run.js'
 
 /** What each kind of step computes, in plain JavaScript: sums in float64, results rounded to float32. */
@@ -46,7 +46,7 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
 
   linear,
 
-  async norm({ input, centered, epsilon, weight, bias, output }, run) {
+  async norm({ input, centered, epsilon, weight, bias, output, codes }, run) {
     const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
     const [factors, terms] = [await run.floats(weight), bias && (await run.floats(bias))]
     const size = factors.length
@@ -58,23 +58,13 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
         const result = Float32Array.from(group, (x, i) => ((x - mean) / Math.sqrt(variance + epsilon)) * factors[i] + (terms?.[i] ?? 0))
         rowOf(results, row).set(result, first)
       }
+    if (codes)
+      await referenceSteps.quantize({ kind: 'quantize', name: 'codes', input: output, ...codes.quantizer, output: codes.output }, run)
   },
 
-  async quantize({ input, factors, quantization, highest, output }, run) {
-    const [rows, codes] = [run.arena.floats(input), run.arena.codes(output)]
-    const columnFactors = factors && (await run.floats(factors))
-    for (let row = 0; row < rows.count; row++) {
-      const values = rowOf(rows, row)
-      if (quantization.kind === 'static') {
-        const multipliers = (column: number) => Math.fround((columnFactors?.[column] ?? 1) / quantization.scale)
-        quantizeRow(values, multipliers, quantization.zeroPoint, highest, rowOf(codes, row))
-        continue
-      }
-      const scaled = columnFactors ? values.map((value, column) => value * columnFactors[column]) : values
-      const { scale, inverse, zeroPoint } = rangeOfRow(scaled, highest)
-      quantizeRow(scaled, () => inverse, zeroPoint, highest, rowOf(codes, row))
-      rowOf(run.arena.floats(quantization.parameters), row).set([scale, -zeroPoint])
-    }
+  async quantize({ input, output, ...quantizer }, run) {
+    const [rows, codes, encode] = [run.arena.floats(input), run.arena.codes(output), await encoder(quantizer, run)]
+    for (let row = 0; row < rows.count; row++) encode(rowOf(rows, row), rowOf(codes, row), row)
   },
 
   activation({ function: name, input, gate, output }, run) {

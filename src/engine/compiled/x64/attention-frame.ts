@@ -19,7 +19,12 @@ export interface AttentionShape {
   readonly cached: boolean
 }
 
-/** What an attention is called with; see `Word` in program.ts. `cacheKeys` and `cacheValues` are 0 without a cache. */
+/**
+ * What an attention is called with; see `Word` in program.ts. `cacheKeys` and `cacheValues` are 0 without a cache.
+ *
+ * Of several threads, each does every `parts`th tile of queries, the first one that with the number `part`. Where a sequence has one query, it does
+ * the heads of `keyHeads` heads of keys, from `firstKeyHead` on.
+ */
 export const attentionParameters = new Parameters([
   'query',
   'queryStride',
@@ -34,6 +39,10 @@ export const attentionParameters = new Parameters([
   'scratch',
   'cacheKeys',
   'cacheValues',
+  'part',
+  'parts',
+  'firstKeyHead',
+  'keyHeads',
 ])
 
 /** Words on the stack, by name; rbp is at the first. */
@@ -41,6 +50,7 @@ const names = [
   // The sequence
   'table',
   'sequencesLeft',
+  'tilesUntilNext',
   'rows',
   'past',
   'total',

@@ -58,6 +58,7 @@ function chunksOf({ heads, keyValueHeads }: AttentionCode['shape']): Chunk[] {
 function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): void {
   const { single } = scratchLayout(shape, machine)
   const [x, low, zero] = machine.registers
+  const group = shape.heads / shape.keyValueHeads
   const next = new Label()
   a.mov(rsi, local('headQuery'))
   a.mov(r8q, attentionParameters.at('scratch'))
@@ -65,7 +66,7 @@ function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): vo
   a.lea(r10, at(r8q, single.sums))
   a.vmovups(low, constants.float(lowestScore))
   a.vxorps(zero, zero, zero)
-  a.mov(rcx, shape.heads)
+  a.imul(rcx, attentionParameters.at('keyHeads'), group)
   a.bind(next)
   for (const { first, count } of lanes.pieces(shape.headSize)) {
     lanes.load(a, x, at(rsi, 4 * first), count)
@@ -118,7 +119,7 @@ function emitScores(code: AttentionCode): void {
   a.bind(whole)
   a.mov(r13, attentionParameters.at('scratch'))
   a.mov(r14, r12)
-  a.mov(rdx, shape.keyValueHeads)
+  a.mov(rdx, attentionParameters.at('keyHeads'))
   a.align(32)
   a.bind(nextHead)
   for (const chunk of chunksOf(shape)) emitScoreTile(code, chunk, keys)
@@ -127,7 +128,11 @@ function emitScores(code: AttentionCode): void {
   a.add(r14, group * single.scoreRow)
   a.dec(rdx)
   a.jne(nextHead)
-  for (const address of keys) a.lea(address, at(address, -4 * shape.keyValueHeads * shape.headSize, rcx, tileKeys))
+  a.imul(rax, attentionParameters.at('keyHeads'), -4 * shape.headSize)
+  for (const address of keys) {
+    a.add(address, rax)
+    a.lea(address, at(address, 0, rcx, tileKeys))
+  }
   a.add(r12, 4 * tileKeys)
   a.sub(rbx, tileKeys)
   a.jg(next)
@@ -196,7 +201,7 @@ function emitSoftmax(code: AttentionCode): void {
   a.lea(sums, at(row, single.sums))
   a.add(row, single.scores)
   a.vmovups(masked, constants.float(Number.NEGATIVE_INFINITY))
-  a.mov(rbx, shape.heads)
+  a.imul(rbx, attentionParameters.at('keyHeads'), shape.heads / shape.keyValueHeads)
   a.bind(next)
   if (shape.softCap !== undefined) {
     overScores(() => {
@@ -269,7 +274,7 @@ function emitSums(code: AttentionCode): void {
   a.mov(r13, attentionParameters.at('scratch'))
   a.add(r13, single.sums)
   a.mov(r14, r12)
-  a.mov(rdx, shape.keyValueHeads)
+  a.mov(rdx, attentionParameters.at('keyHeads'))
   a.bind(nextHead)
   for (const chunk of chunksOf(shape))
     for (const [i, columns] of passesOf(code, chunk).entries()) emitPass(code, chunk, columns, !i && !chunk.first)
@@ -278,7 +283,9 @@ function emitSums(code: AttentionCode): void {
   a.add(r14, group * single.scoreRow)
   a.dec(rdx)
   a.jne(nextHead)
-  a.lea(rsi, at(rsi, -4 * shape.keyValueHeads * shape.valueSize, rcx, valuesTogether))
+  a.imul(rax, attentionParameters.at('keyHeads'), -4 * shape.valueSize)
+  a.add(rsi, rax)
+  a.lea(rsi, at(rsi, 0, rcx, valuesTogether))
   a.add(r12, 4 * valuesTogether)
   a.sub(rbx, valuesTogether)
   a.jg(next)
@@ -335,7 +342,7 @@ function emitFinish({ a, machine, shape, lanes, constants }: AttentionCode): voi
   a.lea(r14, at(r13, single.states))
   a.add(r13, single.sums)
   a.mov(rsi, local('headOutput'))
-  a.mov(rbx, shape.heads)
+  a.imul(rbx, attentionParameters.at('keyHeads'), shape.heads / shape.keyValueHeads)
   a.bind(next)
   a.vbroadcastss(x, at(r14, 4))
   a.vmovups(factor, constants.float(1))

@@ -1,6 +1,6 @@
 import { unsupported } from '../../../base/errors.js'
 import type { StepOf } from '../plan/steps.js'
-import { type StepKernel, sequenceWords } from '../program.js'
+import { type StepKernel, sequenceWords, type Word } from '../program.js'
 import type { Assembler } from './assembler.js'
 import {
   type AttentionCode,
@@ -22,39 +22,58 @@ import { kernel } from './parameters.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
- * The kernel of an attention in float32: for each sequence of the run and each head, in tiles of queries and blocks of keys, with running
- * maxima and sums.
+ * The kernels of an attention in float32: new keys and values to the cache where there is one; then, for each sequence of the
+ * run and each head, in tiles of queries and blocks of keys, with running maxima and sums.
  *
- * Source: Dao et al., FlashAttention-2 (2023), section 3.1; without its split over threads.
+ * Source: Dao et al., FlashAttention-2 (2023), section 3.1.
  *
  * @throws TinsmithError `unsupported` where heads of keys and values do not divide those of queries
  */
 export function attentionKernels(step: StepOf<'attention'>, { vectors }: X64Context): StepKernel<Uint8Array>[] {
   const { query, key, value, output, cache } = step
   const shape = shapeOf(step)
-  return [
-    stepKernel({
-      name: 'attention',
-      shape: { machine: vectors.name, ...shape },
-      code: () => attention(vectors, shape),
-      parameters: attentionParameters,
-      words: {
-        query: { address: query },
-        queryStride: { stride: query },
-        key: { address: key },
-        keyStride: { stride: key },
-        value: { address: value },
-        valueStride: { stride: value },
-        output: { address: output },
-        outputStride: { stride: output },
-        sequences: { sequences: true },
-        sequenceCount: { rows: 'sequence' },
-        scratch: { scratch: scratchLayout(shape, vectors).all },
-        cacheKeys: cache === undefined ? 0 : { cache: { layer: cache, part: 'keys' } },
-        cacheValues: cache === undefined ? 0 : { cache: { layer: cache, part: 'values' } },
-      },
-    }),
-  ]
+  const { keyValueHeads } = shape
+  const words = {
+    query: { address: query },
+    queryStride: { stride: query },
+    key: { address: key },
+    keyStride: { stride: key },
+    value: { address: value },
+    valueStride: { stride: value },
+    output: { address: output },
+    outputStride: { stride: output },
+    sequences: { sequences: true },
+    sequenceCount: { rows: 'sequence' },
+    scratch: { scratch: scratchLayout(shape, vectors).all },
+    cacheKeys: cacheWord(cache, 'keys'),
+    cacheValues: cacheWord(cache, 'values'),
+  } as const
+  const share = (part: number, parts: number) => {
+    const [first, end] = [part, part + 1].map((each) => Math.floor((each * keyValueHeads) / parts))
+    return { ...words, part, parts, firstKeyHead: first, keyHeads: end - first }
+  }
+  const attend = stepKernel({
+    name: 'attention',
+    shape: { machine: vectors.name, ...shape },
+    code: () => attention(vectors, shape),
+    parameters: attentionParameters,
+    words: share(0, 1),
+    split: share,
+  })
+  if (cache === undefined) return [attend]
+  const columns = { keys: key.columns, values: value.columns }
+  const append = stepKernel({
+    name: 'append',
+    shape: { machine: vectors.name, ...columns },
+    code: () => appendToCache(vectors, columns),
+    parameters: attentionParameters,
+    words: share(0, 1),
+  })
+  return [append, attend]
+}
+
+function cacheWord(layer: number | undefined, part: 'keys' | 'values'): Word {
+  return layer === undefined ? 0 : { cache: { layer, part } }
 }
 
 function shapeOf(step: StepOf<'attention'>): AttentionShape {
@@ -75,16 +94,56 @@ function shapeOf(step: StepOf<'attention'>): AttentionShape {
   }
 }
 
+/** Code that appends the new keys and values to the caches. Called with `attentionParameters`, of which it needs those of keys and values. */
+export function appendToCache(machine: VectorMachine, columns: { readonly keys: number; readonly values: number }): Uint8Array {
+  const constants = new VectorConstants(machine)
+  const lanes = new Lanes(constants, Object.values(columns))
+  return kernel(
+    frameBytes,
+    (a) => {
+      a.mov(rbp, rsp)
+      emitSequences(a, lanes, (entry) => {
+        for (const name of ['key', 'value'] as const) {
+          const count = columns[`${name}s`]
+          emitCacheStart(a, name, entry)
+          a.mov(rcx, 4 * count)
+          a.imul(rcx, entry('past'))
+          a.add(r9, rcx)
+          emitFirstRow(a, entry('first'), name)
+          emitCopyRows(a, machine, lanes, count, attentionParameters.at(`${name}Stride`))
+        }
+      })
+    },
+    (a) => constants.place(a),
+  )
+}
+
 /** Code of an attention, called with `attentionParameters`. */
 export function attention(machine: VectorMachine, shape: AttentionShape): Uint8Array {
-  const { headSize, valueSize, keyValueHeads } = shape
   const constants = new VectorConstants(machine)
-  const lanes = new Lanes(constants, [headSize, valueSize, keyValueHeads * headSize, keyValueHeads * valueSize])
+  const lanes = new Lanes(constants, [shape.headSize, shape.valueSize])
   const queries = [1, 2].map((vectors) => ({ vectors, label: new Label() }))
   const single = new Label()
   return kernel(
     frameBytes,
-    (a) => emitSequences({ a, shape, machine, lanes, constants }, single, queries[0].label, queries[1].label),
+    (a) => {
+      const code = { a, shape, machine, lanes, constants }
+      a.mov(rbp, rsp)
+      a.mov(rax, attentionParameters.at('part'))
+      a.inc(rax)
+      a.mov(local('tilesUntilNext'), rax)
+      emitSequences(a, lanes, (entry) => {
+        for (const [head, name] of [
+          ['headQuery', 'query'],
+          ['headOutput', 'output'],
+        ] as const) {
+          emitFirstRow(a, entry('first'), name)
+          a.mov(local(head), rax)
+        }
+        emitKeysAndValues(code, entry)
+        emitHeads(code, single, queries[0].label, queries[1].label)
+      })
+    },
     (a) => {
       const code = { a, shape, machine, lanes, constants }
       emitSingleQuery(code, single)
@@ -94,12 +153,13 @@ export function attention(machine: VectorMachine, shape: AttentionShape): Uint8A
   )
 }
 
-/** Walks the table of sequences. */
-function emitSequences(code: AttentionCode, single: Label, few: Label, many: Label): void {
-  const { a, lanes } = code
+/** Where the table says something of a sequence. */
+type Entry = (name: (typeof sequenceWords)[number]) => Memory
+
+/** Walks the table of sequences; the body may not touch rsi before it has read the sequence's entry. */
+function emitSequences(a: Assembler, lanes: Lanes, body: (entry: Entry) => void): void {
   const [next, skip, done] = [new Label(), new Label(), new Label()]
-  const entry = (name: (typeof sequenceWords)[number]) => at(rsi, 8 * sequenceWords.indexOf(name))
-  a.mov(rbp, rsp)
+  const entry: Entry = (name) => at(rsi, 8 * sequenceWords.indexOf(name))
   lanes.prepare(a)
   move(a, local('table'), attentionParameters.at('sequences'))
   a.mov(rax, attentionParameters.at('sequenceCount'))
@@ -116,15 +176,7 @@ function emitSequences(code: AttentionCode, single: Label, few: Label, many: Lab
   a.mov(local('past'), rcx)
   a.add(rax, rcx)
   a.mov(local('total'), rax)
-  for (const [head, name] of [
-    ['headQuery', 'query'],
-    ['headOutput', 'output'],
-  ] as const) {
-    emitFirstRow(a, entry('first'), name)
-    a.mov(local(head), rax)
-  }
-  emitKeysAndValues(code, entry)
-  emitHeads(code, single, few, many)
+  body(entry)
   a.bind(skip)
   add(a, 'table', 8 * sequenceWords.length)
   add(a, 'sequencesLeft', -1)
@@ -139,32 +191,32 @@ function emitFirstRow(a: Assembler, first: Memory, name: 'query' | 'key' | 'valu
   a.add(rax, attentionParameters.at(name))
 }
 
-/** Sets where keys and values are; new ones are appended to the cache first where there is one. */
-function emitKeysAndValues(code: AttentionCode, entry: (name: (typeof sequenceWords)[number]) => Memory): void {
-  const { a, shape } = code
+/** Sets r9 to where the cache's keys or values of the layer begin. */
+function emitCacheStart(a: Assembler, name: 'key' | 'value', entry: Entry): void {
+  a.mov(r9, entry('capacity'))
+  a.imul(r9, attentionParameters.at(name === 'key' ? 'cacheKeys' : 'cacheValues'))
+  a.add(r9, entry('cache'))
+}
+
+/** Sets where keys and values are. */
+function emitKeysAndValues({ a, shape }: AttentionCode, entry: Entry): void {
   for (const name of ['key', 'value'] as const) {
     const [head, stride] = name === 'key' ? (['headKeys', 'keyStride'] as const) : (['headValues', 'valueStride'] as const)
-    emitFirstRow(a, entry('first'), name)
-    if (!shape.cached) {
+    if (shape.cached) {
+      emitCacheStart(a, name, entry)
+      a.mov(local(head), r9)
+      a.mov(rcx, 4 * shape.keyValueHeads * (name === 'key' ? shape.headSize : shape.valueSize))
+      a.mov(local(stride), rcx)
+    } else {
+      emitFirstRow(a, entry('first'), name)
       a.mov(local(head), rax)
       move(a, local(stride), attentionParameters.at(stride))
-      continue
     }
-    const columns = shape.keyValueHeads * (name === 'key' ? shape.headSize : shape.valueSize)
-    a.mov(r9, entry('capacity'))
-    a.imul(r9, attentionParameters.at(name === 'key' ? 'cacheKeys' : 'cacheValues'))
-    a.add(r9, entry('cache'))
-    a.mov(local(head), r9)
-    a.mov(rcx, 4 * columns)
-    a.mov(local(stride), rcx)
-    a.imul(rcx, entry('past'))
-    a.add(r9, rcx)
-    emitCopyRows(code, columns, attentionParameters.at(stride))
   }
 }
 
 /** Copies the sequence's rows from rax, `stride` apart, to r9, one after the other. */
-function emitCopyRows({ a, machine, lanes }: AttentionCode, columns: number, stride: Memory): void {
+function emitCopyRows(a: Assembler, machine: VectorMachine, lanes: Lanes, columns: number, stride: Memory): void {
   const [nextRow, nextVector] = [new Label(), new Label()]
   const [vector, temporary] = machine.registers
   const part = columns % machine.lanes
@@ -190,6 +242,21 @@ function emitCopyRows({ a, machine, lanes }: AttentionCode, columns: number, str
   a.jne(nextRow)
 }
 
+/** Moves on to the first head that is this thread's. */
+function emitFirstKeyHead(a: Assembler, { heads, keyValueHeads, headSize, valueSize }: AttentionShape): void {
+  const group = heads / keyValueHeads
+  for (const [name, columns] of [
+    ['headQuery', group * headSize],
+    ['headOutput', group * valueSize],
+    ['headKeys', headSize],
+    ['headValues', valueSize],
+  ] as const) {
+    a.imul(rax, attentionParameters.at('firstKeyHead'), 4 * columns)
+    a.add(rax, local(name))
+    a.mov(local(name), rax)
+  }
+}
+
 /** Walks the heads: one query of all of them, or tiles of queries of one after the other. */
 function emitHeads({ a, machine, shape }: AttentionCode, single: Label, few: Label, many: Label): void {
   const { headSize, valueSize, keyValueHeads } = shape
@@ -197,6 +264,10 @@ function emitHeads({ a, machine, shape }: AttentionCode, single: Label, few: Lab
   a.mov(rax, local('rows'))
   a.cmp(rax, 1)
   a.jne(several)
+  a.mov(rax, attentionParameters.at('keyHeads'))
+  a.test(rax, rax)
+  a.je(done)
+  emitFirstKeyHead(a, shape)
   a.call(single)
   a.jmp(done)
 
@@ -216,6 +287,9 @@ function emitHeads({ a, machine, shape }: AttentionCode, single: Label, few: Lab
   a.cmp(rcx, rdx)
   a.cmovg(rcx, rdx)
   a.mov(local('count'), rcx)
+  add(a, 'tilesUntilNext', -1)
+  a.jne(counted)
+  move(a, local('tilesUntilNext'), attentionParameters.at('parts'))
   a.cmp(rcx, machine.lanes)
   a.jg(wide)
   a.call(few)

@@ -1,24 +1,34 @@
 import type { Backend, Program } from '../backend.js'
+import { describePlan } from '../plan/describe.js'
 import type { Plan } from '../plan/plan.js'
-import { roundUp } from '../plan/steps.js'
-import { kernelsOf, type StepKernel, type Word } from '../program.js'
+import { kernelsOf } from '../program.js'
+import { CompiledPlan } from './compiled-plan.node.js'
 import { ConstantMemory } from './constant-memory.node.js'
 import { contextOf } from './context.js'
-import { driver } from './driver.js'
 import { processorFeatures } from './features.node.js'
-import { type MappedCode, mapCode } from './memory.node.js'
-import { ParameterBlocks, type PlacedWord } from './parameter-blocks.js'
+import { type PlacedKernel, placedKernel } from './placed-kernel.js'
 import { X64Program, type X64ProgramOptions } from './program.node.js'
-import { x64Rules } from './rules.js'
+import { x64Fusions, x64Rules } from './rules.js'
 
 /** Enough tokens for each read of the weights, few enough for their activations to stay in the caches of a core. */
 const blockTokens = 256
+
+/** Multiplications and additions of a run that are worth the threads of a team. */
+const teamOperations = 5e6
+
+/** Some tens of microseconds. */
+const patience = 200_000
+
+/** Threads of libuv's pool. */
+const poolThreads = Number(process.env['UV_THREADPOOL_SIZE']) || 4
 
 /** Runs plans as machine code for this processor. */
 export function x64Backend(options: Partial<Omit<X64ProgramOptions, 'threads'>> = {}): Backend {
   return {
     name: 'x64',
-    compile: (plan, { threads }) => compile(plan, { threads, blockTokens, guards: false, ...options }),
+    fusions: x64Fusions,
+    compile: (plan, { threads }) =>
+      compile(plan, { threads: Math.min(threads, poolThreads), blockTokens, teamOperations, patience, guards: false, ...options }),
   }
 }
 
@@ -28,52 +38,19 @@ export const x64: Backend = x64Backend()
 async function compile(plan: Plan, options: X64ProgramOptions): Promise<Program> {
   const context = contextOf(processorFeatures(), plan.steps)
   const constants = new ConstantMemory()
+  const { threads } = options
+  const keep = plan.steps.findIndex(({ kind }) => kind === 'keep')
   try {
-    const steps: PlacedKernel[][] = []
-    for (const step of plan.steps) {
-      const kernels = await kernelsOf(x64Rules, step, context)
+    const kernels: PlacedKernel[] = []
+    for (const [i, step] of plan.steps.entries()) {
+      const placement = { place: (array: ArrayBufferView) => constants.place(array), threads, remaining: keep >= 0 && i > keep }
       // Weights are copied right away, so that no more than those of one step are in memory twice.
-      steps.push(kernels.map(({ key, code, words }) => ({ key, code, words: words.map((word) => placed(word, constants)) })))
+      for (const kernel of await kernelsOf(x64Rules, step, context)) kernels.push(placedKernel(kernel, step, i, placement))
     }
-    const blocks = new ParameterBlocks(plan, steps)
-    const kernels = steps.flat()
-    const { code, addresses } = mapKernels(kernels)
-    const names = kernels.map(({ key }) => key.split(' ')[0])
-    return new X64Program({ plan, blocks, code, addresses, kernels: names, constants }, options)
+    const operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
+    return new X64Program(new CompiledPlan(plan, kernels, constants, threads), operations, options)
   } catch (error) {
     constants.release()
     throw error
   }
 }
-
-/** A kernel whose constants are in memory. */
-type PlacedKernel = Omit<StepKernel<Uint8Array>, 'words'> & { readonly words: readonly PlacedWord[] }
-
-function placed(word: Word, constants: ConstantMemory): PlacedWord {
-  return typeof word === 'object' && 'constant' in word ? constants.place(word.constant) : word
-}
-
-/** Maps the driver and, once each, the code of all kernels; gives where each kernel's code lies. */
-function mapKernels(kernels: readonly PlacedKernel[]): { code: MappedCode; addresses: number[] } {
-  const pieces = [driver()]
-  const offsets = new Map<string, number>()
-  let end = roundUp(pieces[0].length, alignment)
-  for (const { key, code } of kernels) {
-    if (offsets.has(key)) continue
-    const piece = code()
-    pieces.push(piece)
-    offsets.set(key, end)
-    end += roundUp(piece.length, alignment)
-  }
-  const all = new Uint8Array(end)
-  let start = 0
-  for (const piece of pieces) {
-    all.set(piece, start)
-    start += roundUp(piece.length, alignment)
-  }
-  const code = mapCode(all)
-  return { code, addresses: kernels.map(({ key }) => Number(code.address) + offsets.get(key)!) }
-}
-
-/** Of kernels in memory; their constants are vectors of 64 bytes at most. */
-const alignment = 64

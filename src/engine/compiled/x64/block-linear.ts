@@ -7,6 +7,7 @@ import { activationBlock, type BlockEpilogue, blockGemm, blockGemmParameters } f
 import { chooseBlockMachine } from './block-machine.js'
 import { type BlockFormat, type BlockSource, blockInputs, packBlocks } from './block-weights.js'
 import { stepKernel, type X64Context } from './context.js'
+import { panelShares } from './panel-shares.js'
 
 type Linear = StepOf<'linear'>
 
@@ -41,6 +42,21 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
   const rows: Word = { rows: output.buffer.per }
   const stride = panels.blocks * activationBlock.bytes
   const activations: Word = { scratch: stride, per: output.buffer.per }
+  const words = {
+    activations,
+    activationStride: stride,
+    rows,
+    panels: { constant: panels.bytes },
+    panelCount: panels.count,
+    panelStride: panels.stride,
+    lastColumn: panels.lastColumn,
+    blocks: panels.blocks,
+    output: { address: output },
+    outputStride: { stride: output },
+    residual: residual ? { address: residual } : 0,
+    residualStride: residual ? { stride: residual } : 0,
+    rowParameters: 0,
+  }
   return [
     stepKernel({
       name: 'quantizeBlocks',
@@ -61,21 +77,8 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
       shape: { machine: machine.name, format, epilogue },
       code: () => blockGemm(machine, format, epilogue),
       parameters: blockGemmParameters,
-      words: {
-        activations,
-        activationStride: stride,
-        rows,
-        panels: { constant: panels.bytes },
-        panelCount: panels.count,
-        panelStride: panels.stride,
-        lastColumn: panels.lastColumn,
-        blocks: panels.blocks,
-        output: { address: output },
-        outputStride: { stride: output },
-        residual: residual ? { address: residual } : 0,
-        residualStride: residual ? { stride: residual } : 0,
-        rowParameters: 0,
-      },
+      words,
+      split: panelShares(words, machine.columns),
     }),
   ]
 }
@@ -93,15 +96,14 @@ async function blockSourceOf({ input, output, bias }: Linear, weight: BlockWeigh
   const source: BlockSource = {
     inputs,
     outputs,
-    codes: transposed(codes, bits === 8 ? new Int8Array(codes.length) : new Uint8Array(codes.length), outputs, offset),
-    scales: perBlock(scale, inputs, outputs, block),
+    codes: offset ? lowered(codes, offset) : codes,
+    scales: repeated(scale, outputs, block / blockInputs),
     bias: bias && ((await bias.read()) as Float32Array),
     ...(minimums && {
-      minimums: perBlock(
+      minimums: repeated(
         minimum.map((value, i) => value + offset * scale[i]),
-        inputs,
         outputs,
-        block,
+        block / blockInputs,
       ),
     }),
   }
@@ -109,20 +111,21 @@ async function blockSourceOf({ input, output, bias }: Linear, weight: BlockWeigh
   return { source, format: { bits, zero: bits === 4 && !minimums ? 8 : 0, minimums, halfScales } }
 }
 
-/** [inputs, outputs] to [outputs, inputs], less an offset. */
-function transposed<A extends Uint8Array | Int8Array>(codes: Uint8Array, result: A, outputs: number, offset: number): A {
-  const inputs = codes.length / outputs
-  for (let i = 0; i < inputs; i++) for (let n = 0; n < outputs; n++) result[n * inputs + i] = codes[i * outputs + n] - offset
+function lowered(codes: Uint8Array, offset: number): Int8Array {
+  const result = new Int8Array(codes.length)
+  for (let i = 0; i < codes.length; i++) result[i] = codes[i] - offset
   return result
 }
 
-/** [inputs / block, outputs] to [outputs, inputs / 32]: blocks that are longer repeat theirs. */
-function perBlock(factors: Float32Array, inputs: number, outputs: number, block: number): Float32Array {
-  const blocks = inputs / blockInputs
-  return Float32Array.from({ length: outputs * blocks }, (_, i) => {
-    const [n, b] = [Math.floor(i / blocks), i % blocks]
-    return factors[Math.floor((b * blockInputs) / block) * outputs + n]
-  })
+/** Each row [outputs] of factors so many times. */
+function repeated(factors: Float32Array, outputs: number, times: number): Float32Array {
+  if (times === 1) return factors
+  const result = new Float32Array(times * factors.length)
+  for (let row = 0; row < result.length / outputs; row++) {
+    const from = Math.floor(row / times) * outputs
+    result.set(factors.subarray(from, from + outputs), row * outputs)
+  }
+  return result
 }
 
 function isHalf(values: Float32Array): boolean {

@@ -10,11 +10,11 @@ export interface BlockSource {
   /** A multiple of 32. */
   readonly inputs: number
   readonly outputs: number
-  /** [outputs, inputs]: 0..15 for 4 bits, -128..127 for 8 bits (`zero` is 0 then). */
+  /** [inputs, outputs]: 0..15 for 4 bits, -128..127 for 8 bits (`zero` is 0 then). */
   readonly codes: Uint8Array | Int8Array
-  /** [outputs, inputs / 32]; for `halfScales`, representable in 16 bits */
+  /** [inputs / 32, outputs]; for `halfScales`, representable in 16 bits */
   readonly scales: Float32Array
-  /** [outputs, inputs / 32]; present exactly where the format has minimums */
+  /** [inputs / 32, outputs]; present exactly where the format has minimums */
   readonly minimums?: Float32Array
   /** [outputs] */
   readonly bias?: Float32Array
@@ -72,22 +72,21 @@ export function packBlocks(
   const count = Math.ceil(outputs / columns)
   const lastColumn = Math.max(0, outputs - columns)
   const bytes = new Uint8Array(count * stride)
-  const view = new DataView(bytes.buffer)
+  const floats = new Float32Array(bytes.buffer)
   const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values) => storedFactors(values, format))
+  const stored = format.halfScales ? new Uint16Array(bytes.buffer) : floats
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
     const done = overlap === 'skip' ? panel * columns - first : 0
-    for (let column = done; column < Math.min(columns, outputs); column++) {
-      const n = first + column
-      view.setFloat32(panel * stride + 4 * column, linear.bias?.[n] ?? 0, true)
-      for (let block = 0; block < blocks; block++) {
-        const at = panel * stride + 4 * columns + block * sizes.all
-        packCodes(bytes, at + 4 * column, 4 * columns, format, machine, linear.codes, n * inputs + block * blockInputs)
-        for (const [i, values] of factors.entries()) {
-          const place = at + sizes.codes + i * sizes.scales
-          if (format.halfScales) view.setUint16(place + 2 * column, values[n * blocks + block], true)
-          else view.setFloat32(place + 4 * column, values[n * blocks + block], true)
-        }
+    const end = Math.min(columns, outputs)
+    const start = panel * stride
+    if (linear.bias) for (let column = done; column < end; column++) floats[start / 4 + column] = linear.bias[first + column]
+    for (let block = 0; block < blocks; block++) {
+      const at = start + 4 * columns + block * sizes.all
+      packCodes(bytes.subarray(at, at + sizes.codes), format, machine, linear, block, first, done, end)
+      for (const [i, values] of factors.entries()) {
+        const place = (at + sizes.codes + i * sizes.scales) / stored.BYTES_PER_ELEMENT
+        for (let column = done; column < end; column++) stored[place + column] = values[block * outputs + first + column]
       }
     }
   }
@@ -95,24 +94,28 @@ export function packBlocks(
 }
 
 /** Scales or minimums as they are stored: bits of float16, or float32. */
-function storedFactors(values: Float32Array, { halfScales }: BlockFormat): Uint8Array | Uint16Array | Float32Array {
-  return halfScales ? toCodes('float16', values) : values
+function storedFactors(values: Float32Array, { halfScales }: BlockFormat): Uint16Array | Float32Array {
+  return halfScales ? (toCodes('float16', values) as Uint16Array) : values
 }
 
-/** Writes the 32 codes from `from` to groups of 4 bytes from `at`, `step` bytes apart. */
+/** Writes the codes of a block of a panel, from column `done` up to `end`. */
 function packCodes(
   bytes: Uint8Array,
-  at: number,
-  step: number,
   { bits }: BlockFormat,
-  { byteOffset }: BlockMachine,
-  codes: Uint8Array | Int8Array,
-  from: number,
+  { columns, byteOffset }: BlockMachine,
+  { codes, outputs }: BlockSource,
+  block: number,
+  first: number,
+  done: number,
+  end: number,
 ): void {
-  const bytesOfCodes = (blockInputs * bits) / 8
-  for (let i = 0; i < bytesOfCodes; i++) {
+  const rows = (blockInputs * bits) / 8
+  for (let i = 0; i < rows; i++) {
     const [group, place] = [i >> 2, i & 3]
-    const low = from + (bits === 8 ? i : 8 * group + place)
-    bytes[at + group * step + place] = bits === 8 ? codes[low] + byteOffset : codes[low] | (codes[low + 4] << 4)
+    const low = (block * blockInputs + (bits === 8 ? i : 8 * group + place)) * outputs + first
+    const high = low + 4 * outputs
+    const to = 4 * group * columns + place
+    if (bits === 8) for (let column = done; column < end; column++) bytes[to + 4 * column] = codes[low + column] + byteOffset
+    else for (let column = done; column < end; column++) bytes[to + 4 * column] = codes[low + column] | (codes[high + column] << 4)
   }
 }

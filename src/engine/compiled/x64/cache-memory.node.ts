@@ -6,6 +6,9 @@ import { type Mapped, mapMemory, viewMemory } from './memory.node.js'
 /** Kernels may read so far beyond the last row. */
 const overrun = 64
 
+/** Large caches lie in huge pages: less time goes into finding pages when all of them is read for each token. */
+const hugeBytes = 2 ** 22
+
 /** Keys and values of a sequence in mapped memory. Freed when it is disposed of and no run uses it any more. */
 export class MappedCache implements Cache {
   readonly address: number
@@ -19,9 +22,10 @@ export class MappedCache implements Cache {
     readonly capacity: number,
   ) {
     const columns = layers.reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-    this.#mapped = mapMemory(4 * columns * capacity + overrun)
+    const bytes = 4 * columns * capacity
+    this.#mapped = mapMemory(bytes + overrun, { hugePages: bytes >= hugeBytes })
     this.address = Number(this.#mapped.address)
-    this.#values = new Float32Array(viewMemory(this.#mapped.address, 4 * columns * capacity).buffer, 0, columns * capacity)
+    this.#values = new Float32Array(viewMemory(this.#mapped.address, bytes).buffer, 0, columns * capacity)
   }
 
   read(layer: number, part: 'keys' | 'values', tokens: number): Float32Array {

@@ -23,6 +23,13 @@ export class CallQueue {
     })
   }
 
+  /** What is to be called when one more call than now has ended, where fewer than `limit` run and nobody waits; else null. */
+  beginNow(limit: number): (() => void) | null {
+    if (this.#waiting.length || this.#running >= limit) return null
+    this.#running++
+    return () => this.#end()
+  }
+
   #startNext(): void {
     while (this.#waiting.length && this.#running < this.#waiting[0].limit) {
       this.#running++

@@ -1,5 +1,5 @@
 import { unsupported } from '../../../base/errors.js'
-import type { Step, View } from '../plan/steps.js'
+import { codesOf, type Step, type View } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import type { Features } from './features.js'
 import type { Parameters } from './parameters.js'
@@ -22,8 +22,8 @@ export function contextOf(features: Features, steps: readonly Step[] = []): X64C
   const vectors = chooseVectorMachine(features)
   if (!vectors) throw unsupported('Machine code for x64 needs a processor with AVX2', { hint: 'The WebAssembly kernels do not.' })
   const highestCode = ({ buffer }: View) => {
-    const writers = steps.filter((step) => step.output.buffer === buffer)
-    return writers.length && writers.every((step) => step.kind === 'quantize' && step.highest === 127) ? 127 : 255
+    const written = steps.map(codesOf).filter((codes) => codes?.output.buffer === buffer)
+    return written.length && written.every((codes) => codes!.quantizer.highest === 127) ? 127 : 255
   }
   return { features, vectors, highestCode }
 }
@@ -36,9 +36,17 @@ export interface KernelCall<Name extends string> {
   readonly code: () => Uint8Array
   readonly parameters: Parameters<Name>
   readonly words: Readonly<Record<NoInfer<Name>, Word>>
+  /** The words for one of several threads, as `StepKernel` has it. */
+  readonly split?: (part: number, parts: number) => Readonly<Record<NoInfer<Name>, Word>> | null
 }
 
 /** The kernel with its words in the order of its parameters. */
-export function stepKernel<Name extends string>({ name, shape, code, parameters, words }: KernelCall<Name>): StepKernel<Uint8Array> {
-  return { key: `${name} ${JSON.stringify(shape)}`, code, words: parameters.names.map((word) => words[word]) }
+export function stepKernel<Name extends string>(call: KernelCall<Name>): StepKernel<Uint8Array> {
+  const { name, shape, code, parameters, words, split } = call
+  const inOrder = (values: Readonly<Record<Name, Word>>) => parameters.names.map((word) => values[word])
+  const share = (part: number, parts: number) => {
+    const values = split!(part, parts)
+    return values && inOrder(values)
+  }
+  return { key: `${name} ${JSON.stringify(shape)}`, code, words: inOrder(words), ...(split && { split: share }) }
 }

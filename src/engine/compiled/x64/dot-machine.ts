@@ -90,17 +90,18 @@ export const dotMachines: Readonly<Record<DotMachineName, DotMachine>> = {
     name: 'avx2Quads',
     group: 4,
     depth: 2,
-    rows: 3,
+    rows: 4,
     prepare: prepareOnes,
+    // Half of the weights is held; for the rest there are no registers, but loads have time.
     step(a, { sums, free, activations, weights }) {
       const [activation, ...rest] = free
-      const [held, firsts, seconds, [ones]] = [rest.slice(0, 4), rest.slice(4, 6), rest.slice(6, 8), rest.slice(8)]
-      for (const [i, register] of held.entries()) a.vmovups(register, weights(i >> 1, i & 1))
+      const [held, firsts, seconds, [ones]] = [rest.slice(0, 2), rest.slice(2, 4), rest.slice(4, 6), rest.slice(6)]
+      for (const [v, register] of held.entries()) a.vmovups(register, weights(0, v))
       for (const [r, row] of sums.entries()) {
         a.vbroadcastss(activation, activations(r, 0))
         for (const v of row.keys()) a.vpmaddubsw(firsts[v], activation, held[v])
         a.vbroadcastss(activation, activations(r, 1))
-        for (const v of row.keys()) a.vpmaddubsw(seconds[v], activation, held[2 + v])
+        for (const v of row.keys()) a.vpmaddubsw(seconds[v], activation, weights(1, v))
         for (const [v, sum] of row.entries()) {
           a.vpaddw(firsts[v], firsts[v], seconds[v])
           a.vpmaddwd(firsts[v], firsts[v], ones)

@@ -1,7 +1,10 @@
+import type { ActivationFunction } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import type { DotMachine } from './dot-machine.js'
 import { vectorBytes } from './dot-machine.js'
+import { type EmitFunction, emitCoarseFunctions, emitFunctions } from './functions.js'
 import { as, at, type General, k, type Label, type Memory, type Vector } from './operands.js'
+import type { VectorConstants } from './vector-machine.js'
 
 /** What happens to the sums of a tile before they are written. */
 export type Epilogue =
@@ -12,20 +15,29 @@ export type Epilogue =
    * by machines that cannot permute bytes only after the whole panel.
    */
   | { readonly kind: 'u8'; readonly table?: boolean }
-  /**
-   * `sum * scale`; with `rows`, `(sum + row offset * sum of codes) * (scale * row scale)`; then residual and bias are
-   * added and `relu` applied. Sums of floats are not scaled, and begin with the bias.
-   */
-  | { readonly kind: 'f32'; readonly rows?: boolean; readonly bias?: boolean; readonly residual?: boolean; readonly relu?: boolean }
+  /** The numbers that sums stand for, and `residual` added to them before the activation. */
+  | ({ readonly kind: 'f32'; readonly residual?: boolean } & Numbers)
+  /** `clamp(round(number * factor) + zero point, 0, high)`, halves to even; NaN becomes 0. The activation may be off by `coarseError`. */
+  | ({ readonly kind: 'codes' } & Numbers)
+
+/**
+ * `activation(sum * scale + bias)`; with `rows`, `(sum + row offset * sum of codes) * (scale * row scale)`. Sums of floats are not scaled, and
+ * begin with the bias.
+ */
+interface Numbers {
+  readonly rows?: boolean
+  readonly bias?: boolean
+  readonly activation?: ActivationFunction
+}
 
 /** Bytes of an output element. */
 export function outputBytes({ kind }: Epilogue): 1 | 4 {
-  return kind === 'u8' ? 1 : 4
+  return kind === 'u8' || kind === 'codes' ? 1 : 4
 }
 
 /** The order of columns in which the panels of an epilogue are packed. */
-export function panelOrder({ kind }: Epilogue): 'natural' | 'packed' {
-  return kind === 'u8' ? 'packed' : 'natural'
+export function panelOrder(epilogue: Epilogue): 'natural' | 'packed' {
+  return outputBytes(epilogue) === 1 ? 'packed' : 'natural'
 }
 
 /** Where the epilogue finds what it needs; general registers are given by the kernel. */
@@ -36,6 +48,7 @@ export interface EpilogueContext {
   readonly scale: Memory
   readonly bias: Memory
   readonly sums: Memory
+  readonly factor: Memory
   /** First output, residual and row parameters (scale, offset) of the row. */
   readonly output: Memory
   readonly residual: Memory
@@ -46,6 +59,7 @@ export interface EpilogueContext {
   readonly high: Memory
   /** 2^30 as float32, beyond which conversion to integers would turn over. */
   readonly ceiling: Label
+  readonly constants: VectorConstants
   readonly tableAddress: Memory
   /** A general register that may be overwritten. */
   readonly scratch: General
@@ -59,13 +73,36 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
     return
   }
   if (context.machine.group > 1) for (const register of accumulators) a.vcvtdq2ps(register, register)
-  if (epilogue.kind === 'f32') emitFloats(a, epilogue, accumulators, context, bytes)
-  else emitBytes(a, epilogue, accumulators, context, bytes)
+  if (epilogue.kind === 'u8') {
+    emitIntegers(a, accumulators, context.scale, context, bytes)
+    emitBytes(a, accumulators, context, { low: true, table: epilogue.table })
+    return
+  }
+  emitNumbers(a, { residual: false, ...epilogue }, accumulators, context, bytes)
+  const { activation } = epilogue
+  if (activation) {
+    const coarse = epilogue.kind === 'codes' ? emitCoarseFunctions[activation] : undefined
+    emitActivation(a, coarse ?? emitFunctions[activation], accumulators, context)
+  }
+  if (epilogue.kind === 'codes') {
+    emitIntegers(a, accumulators, context.factor, context, bytes)
+    emitBytes(a, accumulators, context, {})
+  } else for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
 }
 
-function emitFloats(
+/** As many vectors at a time as there are registers for. */
+function emitActivation(a: Assembler, emit: EmitFunction, accumulators: readonly Vector[], { free, constants }: EpilogueContext): void {
+  const [shared, ...others] = free
+  const together = Math.min(accumulators.length, Math.floor(others.length / 3))
+  for (let first = 0; first < accumulators.length; first += together) {
+    const vectors = accumulators.slice(first, first + together).map((x, i) => ({ x, temporaries: others.slice(3 * i, 3 * i + 3) }))
+    emit(a, vectors, shared, constants)
+  }
+}
+
+function emitNumbers(
   a: Assembler,
-  { rows, bias, residual, relu }: Extract<Epilogue, { kind: 'f32' }>,
+  { rows, bias, residual }: Numbers & { readonly residual?: boolean },
   accumulators: readonly Vector[],
   context: EpilogueContext,
   bytes: number,
@@ -89,37 +126,43 @@ function emitFloats(
     else a.vmulps(register, register, rows ? scale : columnScale)
     if (terms[1]) a.vaddps(register, register, terms[1])
   }
-  if (relu) {
-    const zero = row
-    a.vxorps(zero, zero, zero)
-    for (const register of accumulators) a.vmaxps(register, register, zero)
-  }
-  for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
 }
 
-function emitBytes(
+/** Numbers times factors, rounded to integers; NaN becomes the lowest. */
+function emitIntegers(
   a: Assembler,
-  { table }: Extract<Epilogue, { kind: 'u8' }>,
   accumulators: readonly Vector[],
-  context: EpilogueContext,
+  factor: Memory,
+  { free: [ceiling], ...context }: EpilogueContext,
   bytes: number,
 ): void {
-  const [ceiling, constant] = context.free
   a.vbroadcastss(ceiling, at(context.ceiling))
   for (const [v, register] of accumulators.entries()) {
-    a.vmulps(register, register, context.scale.plus(v * bytes))
-    a.vminps(register, register, ceiling)
+    a.vmulps(register, register, factor.plus(v * bytes))
+    a.vminps(register, ceiling, register)
     a.vcvtps2dq(register, register)
   }
+}
+
+/** Integers plus the zero point as bytes, clamped; the vectors' columns are in the order `packed`. */
+function emitBytes(
+  a: Assembler,
+  accumulators: readonly Vector[],
+  context: EpilogueContext,
+  { low, table }: { readonly low?: boolean; readonly table?: boolean },
+): void {
+  const [temporary, constant] = context.free
   a.vpbroadcastw(constant, context.zeroPoint)
   for (let v = 0; v < accumulators.length; v += 2) {
     a.vpackssdw(accumulators[v], accumulators[v], accumulators[v + 1])
     a.vpaddsw(accumulators[v], accumulators[v], constant)
   }
-  const result = narrowed(a, accumulators, ceiling)
+  const result = narrowed(a, accumulators, temporary)
   const clamp = as(result.kind, constant)
-  a.vpbroadcastb(clamp, context.low)
-  a.vpmaxub(result, result, clamp)
+  if (low) {
+    a.vpbroadcastb(clamp, context.low)
+    a.vpmaxub(result, result, clamp)
+  }
   a.vpbroadcastb(clamp, context.high)
   a.vpminub(result, result, clamp)
   if (table && context.machine.permutesBytes) emitPermutation(a, result, context)

@@ -1,11 +1,12 @@
 import type { Assembler } from './assembler.js'
 import { dotMachines, panelColumns } from './dot-machine.js'
 import { type Epilogue, outputBytes } from './epilogue.js'
-import { emitRowEpilogue, gemmParameters } from './gemm.js'
+import { type EpilogueConstants, emitRowEpilogue, gemmParameters } from './gemm.js'
 import { at, Label, r8q, r9, r12, r15, rax, rbx, rcx, rdx, rsi, rsp, tmm, zmm } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel } from './parameters.js'
 import { emitTileLoops, loopLocals } from './tile-loops.js'
+import { VectorConstants, vectorMachines } from './vector-machine.js'
 
 /** Panels and epilogues are those of AVX512 (processors with tiles have all of it); inputs are filled up to a multiple of what a tile's row holds. */
 const machine = dotMachines.avx512VnniVbmi
@@ -30,6 +31,7 @@ const [activationTile, evenWeights, oddWeights] = tmm.slice(4)
  */
 export function gemmAmx(epilogue: Epilogue): Uint8Array {
   const [tile, ceiling, shapes] = [new Label(), new Label(), new Label()]
+  const constants = new VectorConstants(vectorMachines.avx512)
   const callTile = (a: Assembler) => a.call(tile)
   const product = { parameters: gemmParameters, columns, outputBytes: outputBytes(epilogue), rows, callTile }
   return kernel(
@@ -43,7 +45,8 @@ export function gemmAmx(epilogue: Epilogue): Uint8Array {
     (a) => {
       a.align(32)
       a.bind(tile)
-      emitTile(a, epilogue, shapes, ceiling)
+      emitTile(a, epilogue, shapes, { ceiling, constants })
+      constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
       shapes.position = a.constants(tileShapes()).position
     },
@@ -64,7 +67,7 @@ function tileShapes(): Uint8Array {
   return bytes
 }
 
-function emitTile(a: Assembler, epilogue: Epilogue, shapes: Label, ceiling: Label): void {
+function emitTile(a: Assembler, epilogue: Epilogue, shapes: Label, constants: EpilogueConstants): void {
   const [nextStep, nextRow] = [new Label(), new Label()]
   emitShape(a, shapes)
   // A stride of zero makes every row of the sums begin alike.
@@ -93,7 +96,7 @@ function emitTile(a: Assembler, epilogue: Epilogue, shapes: Label, ceiling: Labe
   a.bind(nextRow)
   const accumulators = zmm.slice(0, sumTiles.length)
   for (const [i, register] of accumulators.entries()) a.vmovups(register, at(r8q, 64 * i))
-  emitRowEpilogue(a, machine, epilogue, accumulators, zmm.slice(sumTiles.length), ceiling)
+  emitRowEpilogue(a, machine, epilogue, accumulators, zmm.slice(sumTiles.length), constants)
   a.add(r8q, 4 * columns)
   a.dec(rbx)
   a.jne(nextRow)

@@ -5,6 +5,7 @@ import { as, at, Label, r8q, r9, r10, r11, r12, r14, r15, rax, rbp, rcx, rdx, rs
 import { headerWords } from './panels.js'
 import { kernel, Parameters } from './parameters.js'
 import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocals, productNames, rowOf } from './tile-loops.js'
+import { VectorConstants, vectorMachineOf } from './vector-machine.js'
 
 /**
  * What a product is called with. Distances are in bytes.
@@ -26,11 +27,12 @@ const unrolled = 4
  * Code of a product u8 x s8 -> s32, or of float32, with what follows it. Called with `gemmParameters`.
  *
  * @example
- * const code = gemm(dotMachines.avx2Words, { kind: 'f32', relu: true })
+ * const code = gemm(dotMachines.avx2Words, { kind: 'f32', activation: 'relu' })
  */
 export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
   const tiles = Array.from({ length: machine.rows }, () => new Label())
   const ceiling = new Label()
+  const constants = new VectorConstants(vectorMachineOf(machine))
   const looksUp = epilogue.kind === 'u8' && epilogue.table && !machine.permutesBytes
   const afterPanel = looksUp ? (a: Assembler) => emitLookup(a, panelColumns(machine)) : undefined
   const callTile = (a: Assembler) => emitDispatch(a, tiles)
@@ -49,8 +51,9 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
       for (const [i, tile] of tiles.entries()) {
         a.align(32)
         a.bind(tile)
-        emitTile(a, machine, epilogue, i + 1, ceiling)
+        emitTile(a, machine, epilogue, i + 1, { ceiling, constants })
       }
+      constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
     },
   )
@@ -72,7 +75,7 @@ function emitLookup(a: Assembler, columns: number): void {
 }
 
 /** One tile: sums in registers over all inputs, then the epilogue of each row. */
-function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height: number, ceiling: Label): void {
+function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height: number, constants: EpilogueConstants): void {
   const { across, registers, depth } = machine
   const bytes = vectorBytes(machine)
   const columns = panelColumns(machine)
@@ -114,9 +117,12 @@ function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height:
   a.sub(rax, depth)
   a.jg(one)
   a.bind(finish)
-  for (const row of sums) emitRowEpilogue(a, machine, epilogue, row, free, ceiling)
+  for (const row of sums) emitRowEpilogue(a, machine, epilogue, row, free, constants)
   a.ret()
 }
+
+/** What epilogues find behind the code. */
+export type EpilogueConstants = Pick<EpilogueContext, 'ceiling' | 'constants'>
 
 /** The epilogue of a row; leaves the pointers at the next one. */
 export function emitRowEpilogue(
@@ -125,16 +131,16 @@ export function emitRowEpilogue(
   epilogue: Epilogue,
   accumulators: readonly Vector[],
   free: readonly Vector[],
-  ceiling: Label,
+  constants: EpilogueConstants,
 ): void {
-  emitEpilogue(a, epilogue, accumulators, contextOf(machine, free, ceiling))
+  emitEpilogue(a, epilogue, accumulators, contextOf(machine, free, constants))
   a.add(r10, r11)
   if (epilogue.kind === 'f32' && epilogue.residual) a.add(r14, gemmParameters.at('residualStride'))
-  if (epilogue.kind === 'f32' && epilogue.rows) a.add(rbp, gemmParameters.at('rowParametersStride'))
+  if ('rows' in epilogue && epilogue.rows) a.add(rbp, gemmParameters.at('rowParametersStride'))
   a.add(r12, rcx)
 }
 
-function contextOf(machine: DotMachine, free: readonly Vector[], ceiling: Label): EpilogueContext {
+function contextOf(machine: DotMachine, free: readonly Vector[], constants: EpilogueConstants): EpilogueContext {
   const header = (word: number) => at(r9, 4 * word * panelColumns(machine))
   return {
     machine,
@@ -142,6 +148,7 @@ function contextOf(machine: DotMachine, free: readonly Vector[], ceiling: Label)
     scale: header(1),
     bias: header(2),
     sums: header(3),
+    factor: header(4),
     output: at(r10),
     residual: at(r14),
     rowScale: at(rbp),
@@ -149,7 +156,7 @@ function contextOf(machine: DotMachine, free: readonly Vector[], ceiling: Label)
     zeroPoint: gemmParameters.at('zeroPoint'),
     low: gemmParameters.at('low'),
     high: gemmParameters.at('high'),
-    ceiling,
+    ...constants,
     tableAddress: gemmParameters.at('table'),
     scratch: r15,
   }

@@ -7,39 +7,51 @@ import { chooseBlockMachine } from './block-machine.js'
 import { combineKernels } from './combine.js'
 import { stepKernel, type X64Context } from './context.js'
 import { chooseDotMachine, chooseFloatMachine, type DotMachine, dotMachines, panelColumns } from './dot-machine.js'
-import type { Epilogue } from './epilogue.js'
+import { type Epilogue, panelOrder } from './epilogue.js'
+import { coarseError, emitCoarseFunctions } from './functions.js'
 import { gemm, gemmParameters } from './gemm.js'
 import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
+import { panelShares } from './panel-shares.js'
 import { type PanelSource, packPanels, productsThatFit } from './panels.js'
+import { multipliersOf, quantizeKernels } from './quantize.js'
 import { mayOverrun } from './rows.js'
 import { widen, widenParameters } from './widen.js'
 
 type Linear = StepOf<'linear'>
 type Kernels = readonly StepKernel<Uint8Array>[]
 
-/**
- * The kernels of a linear: the product, with bias and residual and, where the product has it, relu; other activations, and residuals behind
- * activations, follow in kernels of their own.
- */
+/** The kernels of a linear: the product with what its tiles can do on the way, then the rest in kernels of its own. */
 export async function linearKernels(step: Linear, context: X64Context): Promise<Kernels> {
-  const { activation, residual, output, ...rest } = step
-  const hasRelu = step.weight.kind !== 'blocks' || !hasBlockKernels(step.weight)
-  const within = activation === 'relu' && hasRelu ? { activation } : {}
-  const isWhole = activation === within.activation && !(activation && residual)
+  const { name, activation, residual, quantizer, output, ...rest } = step
+  const isWithin = await isDoneByTiles(step)
   const panel = leastColumns(step.weight, context)
   const fits = output.columns >= panel || mayOverrun(output, panel)
+  const isWhole = isWithin ? !residual || !(activation || quantizer) : !activation && !quantizer
   if (isWhole && fits) return productKernels(step, context)
-  const product = fits && !residual ? output : temporaryOf(output)
-  const kernels = [...(await productKernels({ ...rest, ...within, output: product }, context))]
-  if (activation !== within.activation)
-    kernels.push(...activationKernels({ function: activation!, input: product, output: product }, context))
-  if (product !== output) {
+  const product = fits && !residual && !quantizer ? output : temporaryOf(output)
+  const kernels = [...(await productKernels({ name, ...rest, output: product }, context))]
+  if (activation) kernels.push(...activationKernels({ function: activation, input: product, output: product }, context))
+  if (residual || (product !== output && !quantizer)) {
     const right = residual ?? new ArrayTensor('float32', [1], Float32Array.of(1))
     const operator = residual ? 'add' : 'multiply'
-    kernels.push(...(await combineKernels({ kind: 'combine', name: step.name, operator, left: product, right, output }, context)))
+    const sum = quantizer ? product : output
+    kernels.push(...(await combineKernels({ kind: 'combine', name, operator, left: product, right, output: sum }, context)))
   }
+  if (quantizer) kernels.push(...(await quantizeKernels({ kind: 'quantize', name, input: product, ...quantizer, output }, context)))
   return product === output ? kernels : withScratch(kernels, product)
 }
+
+/** Whether tiles can do what follows the sums, and as fast as kernels of its own: functions of many instructions they do slower. */
+async function isDoneByTiles({ weight, activation, quantizer, output }: Linear): Promise<boolean> {
+  if (weight.kind === 'blocks' && hasBlockKernels(weight)) return false
+  if (!activation || activation === 'relu') return true
+  if (!quantizer || !emitCoarseFunctions[activation]) return false
+  const factors = await multipliersOf(quantizer, output.columns)
+  return factors.every((factor) => coarseError * Math.abs(factor) <= leastPart)
+}
+
+/** The part of a step between two codes that an activation may be off by. */
+const leastPart = 1 / 32
 
 /** Columns that a product writes at least. */
 function leastColumns(weight: Weight, { features }: X64Context): number {
@@ -57,7 +69,7 @@ function withScratch(kernels: Kernels, { buffer }: View): Kernels {
   const scratch: Word = { scratch: rowBytes(buffer), per: buffer.per }
   const isTemporary = (word: Word) =>
     typeof word === 'object' && 'address' in word && isView(word.address) && word.address.buffer === buffer
-  return kernels.map((kernel) => ({ ...kernel, words: kernel.words.map((word) => (isTemporary(word) ? scratch : word)) }))
+  return kernels.map(({ key, code, words }) => ({ key, code, words: words.map((word) => (isTemporary(word) ? scratch : word)) }))
 }
 
 async function productKernels(step: Linear, context: X64Context): Promise<Kernels> {
@@ -70,8 +82,9 @@ async function productKernels(step: Linear, context: X64Context): Promise<Kernel
 
 async function floatKernels(step: Linear, weight: Tensor, { features }: X64Context): Promise<Kernels> {
   const machine = chooseFloatMachine(features)!
-  const epilogue: Epilogue = { kind: 'f32', residual: step.residual !== undefined, relu: step.activation === 'relu' }
+  const { epilogue, factor } = await epilogueOf(step)
   const source = {
+    factor,
     inputs: step.input.columns,
     outputs: step.output.columns,
     codes: (await weight.read()) as Float32Array,
@@ -81,17 +94,18 @@ async function floatKernels(step: Linear, weight: Tensor, { features }: X64Conte
 }
 
 async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' }>, context: X64Context): Promise<Kernels> {
-  const { input, residual, activation, output } = step
+  const { input, output } = step
   const [inputs, outputs] = [input.columns, output.columns]
   const codes = (await weight.codes.read()) as Int8Array
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
-  const rows = weight.input.kind === 'rows'
+  const { epilogue, factor } = await epilogueOf(step, weight.input.kind === 'rows')
   const source: PanelSource = {
     inputs,
     outputs,
     codes,
     bias,
+    factor,
     ...(weight.input.kind === 'static'
       ? {
           scale: scale.map((value) => value * (weight.input as { scale: number }).scale),
@@ -102,7 +116,6 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const { features } = context
   const exact = features.avx512Vnni || features.avxVnni
   const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(source, context.highestCode(input)))!
-  const epilogue: Epilogue = { kind: 'f32', rows, bias: bias !== undefined, residual: residual !== undefined, relu: activation === 'relu' }
   const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
   if (machine.group === 4)
     return [panelKernel(step, machine, epilogue, source, { address: input }, { stride: input }, parameters, features.amxInt8)]
@@ -125,6 +138,17 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   return [widening, panelKernel(step, machine, epilogue, source, wide, stride, parameters)]
 }
 
+/** What follows the sums of a product, and the factors for it. */
+async function epilogueOf(
+  { bias, activation, residual, quantizer, output }: Linear,
+  rows = false,
+): Promise<{ epilogue: Epilogue; factor?: Float32Array }> {
+  const numbers = { rows, bias: bias !== undefined, activation }
+  return quantizer
+    ? { epilogue: { kind: 'codes', ...numbers }, factor: await multipliersOf(quantizer, output.columns) }
+    : { epilogue: { kind: 'f32', ...numbers, residual: residual !== undefined } }
+}
+
 /** Where sums begin so that the zero point of the activations is taken off. */
 function startOf(codes: Int8Array, outputs: number, zeroPoint: number): Int32Array {
   const start = new Int32Array(outputs)
@@ -133,7 +157,7 @@ function startOf(codes: Int8Array, outputs: number, zeroPoint: number): Int32Arr
 }
 
 function panelKernel(
-  { residual, output }: Linear,
+  { residual, quantizer, output }: Linear,
   machine: DotMachine,
   epilogue: Epilogue,
   source: PanelSource,
@@ -142,36 +166,39 @@ function panelKernel(
   rowParameters?: View,
   tiles = false,
 ): StepKernel<Uint8Array> {
+  const layout = tiles ? dotMachines.avx512VnniVbmi : machine
   const panels = packPanels(source, {
-    machine: tiles ? dotMachines.avx512VnniVbmi : machine,
-    order: 'natural',
+    machine: layout,
+    order: panelOrder(epilogue),
     overlap: residual?.buffer === output.buffer ? 'skip' : 'repeat',
     ...(tiles && { inputMultiple: amxInputMultiple }),
   })
+  const words = {
+    activations,
+    activationStride,
+    rows: { rows: output.buffer.per },
+    panels: { constant: panels.bytes },
+    panelCount: panels.count,
+    panelStride: panels.stride,
+    lastColumn: panels.lastColumn,
+    groups: panels.groups,
+    output: { address: output },
+    outputStride: { stride: output },
+    residual: residual ? { address: residual } : 0,
+    residualStride: residual ? { stride: residual } : 0,
+    rowParameters: rowParameters ? { address: rowParameters } : 0,
+    rowParametersStride: rowParameters ? { stride: rowParameters } : 0,
+    table: 0,
+    zeroPoint: quantizer?.quantization.zeroPoint ?? 0,
+    low: 0,
+    high: quantizer?.highest ?? 0,
+  }
   return stepKernel({
     name: 'gemm',
     shape: { machine: tiles ? 'amx' : machine.name, epilogue },
     code: () => (tiles ? gemmAmx(epilogue) : gemm(machine, epilogue)),
     parameters: gemmParameters,
-    words: {
-      activations,
-      activationStride,
-      rows: { rows: output.buffer.per },
-      panels: { constant: panels.bytes },
-      panelCount: panels.count,
-      panelStride: panels.stride,
-      lastColumn: panels.lastColumn,
-      groups: panels.groups,
-      output: { address: output },
-      outputStride: { stride: output },
-      residual: residual ? { address: residual } : 0,
-      residualStride: residual ? { stride: residual } : 0,
-      rowParameters: rowParameters ? { address: rowParameters } : 0,
-      rowParametersStride: rowParameters ? { stride: rowParameters } : 0,
-      table: 0,
-      zeroPoint: 0,
-      low: 0,
-      high: 0,
-    },
+    words,
+    split: panelShares(words, panelColumns(layout)),
   })
 }

@@ -3,13 +3,30 @@ import type { StepOf } from '../plan/steps.js'
 import type { StepKernel } from '../program.js'
 import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
-import { as, type General, Label, r9, r10, r11, r12, rbx, rcx, rsi, type Vector } from './operands.js'
+import { as, type General, Label, r9, r10, r11, r12, r13, r14, r15, rbx, rcx, rsi, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
+import { type QuantizeShape, quantizeCall, quantizeLocals, quantizeRows, type RowCodes } from './quantize.js'
 import { emitColumns, emitReduce, emitRows, emitStore, mayOverrun } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
-/** `input`, `output`: float32 [rows, groups * columns], strides in bytes; `weight`, `bias`: float32 [columns]. */
-export const normParameters = new Parameters(['input', 'inputStride', 'rows', 'output', 'outputStride', 'weight', 'bias'])
+/**
+ * `input`, `output`: float32 [rows, groups * columns], strides in bytes; `weight`, `bias`: float32 [columns]; `codes`: of the output, and what
+ * follows as `quantizeParameters` has it.
+ */
+export const normParameters = new Parameters([
+  'input',
+  'inputStride',
+  'rows',
+  'output',
+  'outputStride',
+  'weight',
+  'bias',
+  'codes',
+  'codesStride',
+  'factors',
+  'parameters',
+  'parametersStride',
+])
 
 /** What the code of a norm depends on. */
 export interface NormShape {
@@ -22,6 +39,8 @@ export interface NormShape {
   readonly epsilon: number
   /** Whether the last vector of a row may be written whole. */
   readonly overrun: boolean
+  /** How codes of the output are made, of one group only. */
+  readonly codes?: QuantizeShape
 }
 
 /** Vectors that are summed up side by side. */
@@ -35,16 +54,25 @@ export function norm(machine: VectorMachine, shape: NormShape): Uint8Array {
   const p = normParameters
   const constants = new VectorConstants(machine)
   const [groupIn, groupOut] = [r9, r10]
+  const { codes } = shape
   const body = (a: Assembler) => {
+    const registers = { input: rcx, output: r13, factors: r14, parameters: r15 }
+    const rowCodes = codes && quantizeRows(a, machine, codes, registers, constants)
+    if (codes?.factors) a.mov(registers.factors, p.at('factors'))
     a.mov(r11, p.at('weight'))
     a.mov(r12, p.at('bias'))
     const pointers = [
       { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
       { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
+      ...(codes ? [{ register: registers.output, address: p.at('codes'), stride: p.at('codesStride') }] : []),
+      ...(codes && !codes.static
+        ? [{ register: registers.parameters, address: p.at('parameters'), stride: p.at('parametersStride') }]
+        : []),
     ]
     emitRows(a, p.at('rows'), pointers, () => {
       if (shape.groups === 1) {
-        emitGroup(a, machine, shape, rsi, rcx, constants)
+        emitGroup(a, machine, shape, rsi, rcx, constants, rowCodes?.emitVectors)
+        if (!rowCodes?.emitVectors) rowCodes?.emitRow()
         return
       }
       const next = new Label()
@@ -59,7 +87,7 @@ export function norm(machine: VectorMachine, shape: NormShape): Uint8Array {
       a.jne(next)
     })
   }
-  return kernel(0, body, (a) => constants.place(a))
+  return kernel(codes ? quantizeLocals : 0, body, (a) => constants.place(a))
 }
 
 function emitGroup(
@@ -69,6 +97,7 @@ function emitGroup(
   input: General,
   output: General,
   constants: VectorConstants,
+  afterVectors: RowCodes['emitVectors'] = () => {},
 ): void {
   const sums = machine.registers.slice(0, together)
   const values = machine.registers.slice(together, 2 * together)
@@ -116,16 +145,19 @@ function emitGroup(
     }
     for (const { place, part, of } of vectors)
       emitStore(a, of(output), values[place], overrun && groups === 1 ? undefined : part, temporary, constants)
+    afterVectors(vectors, values)
   })
 }
 
 /** The kernel of a norm. */
-export async function normKernels(step: StepOf<'norm'>, { vectors }: X64Context): Promise<StepKernel<Uint8Array>[]> {
-  const { input, centered, epsilon, output } = step
+export async function normKernels(step: StepOf<'norm'>, context: X64Context): Promise<StepKernel<Uint8Array>[]> {
+  const { vectors } = context
+  const { input, centered, epsilon, output, codes } = step
   const [weight, bias] = [await step.weight.read(), step.bias && (await step.bias.read())]
   const columns = weight.length
   if (input.columns % columns) throw badInput(`A norm of ${columns} columns does not divide ${input.columns}`, { where: step.name })
-  const shape = {
+  const quantization = codes && (await quantizeCall(codes.quantizer, codes.output, context))
+  const shape: NormShape = {
     vectors: vectors.name,
     columns,
     groups: input.columns / columns,
@@ -133,6 +165,7 @@ export async function normKernels(step: StepOf<'norm'>, { vectors }: X64Context)
     bias: bias !== undefined,
     epsilon,
     overrun: mayOverrun(output, vectors.lanes),
+    codes: quantization?.shape,
   }
   return [
     stepKernel({
@@ -148,6 +181,9 @@ export async function normKernels(step: StepOf<'norm'>, { vectors }: X64Context)
         outputStride: { stride: output },
         weight: { constant: weight as Float32Array },
         bias: bias ? { constant: bias as Float32Array } : 0,
+        codes: codes ? { address: codes.output } : 0,
+        codesStride: codes ? { stride: codes.output } : 0,
+        ...(quantization?.words ?? { factors: 0, parameters: 0, parametersStride: 0 }),
       },
     }),
   ]

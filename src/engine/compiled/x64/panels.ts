@@ -13,6 +13,8 @@ export interface PanelSource {
   readonly scale?: Float32Array
   /** [outputs]: what is added after that. Zeros unless given. */
   readonly bias?: Float32Array
+  /** [outputs]: what numbers are multiplied with before they are rounded to codes. Ones unless given. */
+  readonly factor?: Float32Array
 }
 
 /** How panels are laid out. */
@@ -43,11 +45,11 @@ export interface Panels {
 
 const codeTypes = { 1: Float32Array, 2: Int16Array, 4: Int8Array }
 
-/** Words of a column in front of a panel's weights: start, scale, bias, sum of codes. */
-export const headerWords = 4
+/** Words of a column in front of a panel's weights: start, scale, bias, sum of codes, factor. */
+export const headerWords = 5
 
 /**
- * Packs a linear into panels: `[start][scale][bias][sum of codes]`, a word for each column, then `[groups][columns][group]`
+ * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then `[groups][columns][group]`
  * codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
  */
 export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
@@ -80,6 +82,7 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
       header.setFloat32(4 * (columns + place), linear.scale?.[n] ?? 1, true)
       header.setFloat32(4 * (2 * columns + place), linear.bias?.[n] ?? 0, true)
       header.setFloat32(4 * (3 * columns + place), sums?.[n] ?? 0, true)
+      header.setFloat32(4 * (4 * columns + place), linear.factor?.[n] ?? 1, true)
     }
     const to = Int32Array.from(filled)
     const from = Int32Array.from(filled, (place) => first + places[place])

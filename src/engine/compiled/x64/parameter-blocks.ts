@@ -1,8 +1,9 @@
 import type { Plan } from '../plan/plan.js'
-import { isView, type RowKind, roundUp, rowBytes, type View } from '../plan/steps.js'
+import { isView, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { viewOffset, type Word } from '../program.js'
 
-type Rows = Readonly<Record<RowKind, number>>
+/** How many rows a run has of each kind; `remaining` tokens behind the step `keep`, of which last ones are `kept` (0 in runs that keep all). */
+export type RunRows = Readonly<Record<'token' | 'sequence' | 'remaining' | 'kept', number>>
 
 /** Bytes that depend on the numbers of rows: `fixed + token * rows.token + sequence * rows.sequence`. */
 export interface Linear {
@@ -11,60 +12,78 @@ export interface Linear {
   readonly sequence: number
 }
 
-export function evaluate({ fixed, token, sequence }: Linear, rows: Rows): number {
+export function evaluate({ fixed, token, sequence }: Linear, rows: Pick<RunRows, 'token' | 'sequence'>): number {
   return fixed + token * rows.token + sequence * rows.sequence
 }
 
-/** A word whose constant has been placed in memory: the address is a number. */
-export type PlacedWord = Exclude<Word, { readonly constant: ArrayBufferView }>
-
 /**
- * Memory that runs bring along, and two numbers: `kept` rows of last tokens, 0 in runs that keep all, and `remaining` rows of tokens behind the
- * step `keep`. `number:` and `image:` are followed by the name of an input.
+ * A word whose constant has been placed in memory: the address is a number. Rows are counted as they are at the kernel's place. Barriers also ask
+ * for what a team shares, and for the word that cancels their list.
  */
-export type Region = 'kept' | 'remaining' | 'arena' | 'scratch' | 'sequences' | 'index' | `number:${string}` | `image:${string}`
+export type PlacedWord =
+  | Exclude<Word, { readonly constant: ArrayBufferView } | { readonly rows: string }>
+  | { readonly rows: keyof RunRows }
+  | { readonly shared: 'team' | 'cancel' }
 
-/** A word that a run fills in: a place in a region, or a number. */
+/** Memory that runs bring along. `number:` and `image:` are followed by the name of an input. */
+export type Region = 'team' | 'cancel' | 'arena' | 'scratch' | 'sequences' | 'index' | `number:${string}` | `image:${string}`
+
+/** One of several threads. */
+export interface Member {
+  readonly part: number
+  readonly parts: number
+}
+
+/** A kernel with its words, as a list of calls has it. */
+export interface Call {
+  /** Which of the plan's kernels. */
+  readonly kernel: number | 'barrier'
+  readonly words: readonly PlacedWord[]
+  /** Where the words are those of all rows, and the member's share of them is meant: what the rows are. */
+  readonly rows?: RowCount
+}
+
+/** What there are rows of; `remaining` behind the step `keep`. */
+export type RowCount = 'token' | 'sequence' | 'remaining'
+
+/** The first row of a member's share. */
+export function firstRow(rows: number, part: number, parts: number): number {
+  return Math.ceil((part * rows) / parts)
+}
+
+/** A word that a run fills in: a number of rows, or a place in a region, perhaps that of the first row of the member's share. */
 interface RunWord extends Linear {
   /** Which 64-bit word of all blocks together. */
   readonly place: number
+  readonly count?: keyof RunRows
+  /** Bytes of a row. */
+  readonly bytes?: number
+  readonly rows?: RowCount
 }
 
-/** The blocks of parameters of a plan's kernels, one after the other. */
+/** The blocks of parameters of a list of calls, one after the other. */
 export class ParameterBlocks {
   /** 64-bit words of all blocks. */
   readonly words: number
-  /** The first word of each kernel's block. */
+  /** The first word of each call's block. */
   readonly starts: readonly number[]
-  /** Bytes of scratch memory that the steps need, each for itself. */
-  readonly scratch: readonly Linear[]
   readonly #known: [place: number, value: number][] = []
   /** By the region in which they are places; undefined for numbers. */
   readonly #runWords = new Map<Region | undefined, RunWord[]>()
 
-  /**
-   * @param steps the words of each step's kernels; constants are at their addresses already
-   */
   constructor(
     readonly plan: Plan,
-    steps: readonly (readonly { readonly words: readonly PlacedWord[] }[])[],
+    readonly calls: readonly Call[],
+    readonly member: Member,
+    readonly scratch: ScratchLayout,
   ) {
     let place = 0
-    const starts: number[] = []
-    const scratch: Linear[] = []
-    const keep = plan.steps.findIndex(({ kind }) => kind === 'keep')
-    for (const [i, kernels] of steps.entries()) {
-      const tokens = keep >= 0 && i > keep ? 'remaining' : undefined
-      const regions = new ScratchRegions()
-      for (const { words } of kernels) {
-        starts.push(place)
-        for (const word of words) this.#add(place++, word, regions, tokens)
-      }
-      scratch.push(regions.end)
-    }
+    this.starts = calls.map((call) => {
+      const start = place
+      for (const word of call.words) this.#add(place++, word, call)
+      return start
+    })
     this.words = place
-    this.starts = starts
-    this.scratch = scratch
   }
 
   /** Writes what no run changes. */
@@ -73,32 +92,38 @@ export class ParameterBlocks {
   }
 
   /** Writes what depends on a run: numbers of rows, and the addresses that follow from them. */
-  writeRun(memory: Uint32Array, rows: Rows, valueIn: (region: Region) => number): void {
+  writeRun(memory: Uint32Array, rows: RunRows, addressOf: (region: Region) => number): void {
+    const { part, parts } = this.member
     for (const [region, words] of this.#runWords) {
-      const start = region ? valueIn(region) : 0
-      for (const word of words) writeWord(memory, word.place, start + evaluate(word, rows))
+      const start = region ? addressOf(region) : 0
+      for (const word of words) {
+        const [first, end] = word.rows ? [part, part + 1].map((each) => firstRow(rows[word.rows!], each, parts)) : [0, 0]
+        const count = word.count ? (word.rows ? end - first : rows[word.count]) : 0
+        writeWord(memory, word.place, start + evaluate(word, rows) + count + (word.bytes ?? 0) * first)
+      }
     }
   }
 
-  #add(place: number, word: PlacedWord, scratch: ScratchRegions, tokens: 'remaining' | undefined): void {
+  #add(place: number, word: PlacedWord, { rows }: Call): void {
     const known = (value: number) => void this.#known.push([place, value])
-    const inRun = (linear: Linear, region?: Region) => {
+    const inRun = (region: Region | undefined, linear: Linear, more: Omit<RunWord, 'place' | keyof Linear> = {}) => {
       const words = this.#runWords.get(region) ?? []
       this.#runWords.set(region, words)
-      words.push({ place, ...linear })
+      words.push({ place, ...linear, ...more })
     }
+    const share = (bytes: number) => (rows ? { rows, bytes } : {})
     if (typeof word === 'number') known(word)
     else if ('float' in word) known(new Uint32Array(Float32Array.of(word.float).buffer)[0])
     else if ('stride' in word) known(rowBytes(word.stride.buffer))
     else if ('cache' in word) known(cacheOffset(this.plan, word.cache))
-    else if ('rows' in word && word.rows === 'kept') inRun(nothing, 'kept')
-    else if ('rows' in word && word.rows === 'token' && tokens) inRun(nothing, tokens)
-    else if ('rows' in word) inRun({ ...nothing, [word.rows]: 1 })
-    else if ('scratch' in word) inRun(scratch.of(word), 'scratch')
-    else if ('sequences' in word) inRun(nothing, 'sequences')
-    else if (word.address === 'index') inRun(nothing, 'index')
-    else if (isView(word.address)) inRun(this.#viewOffset(word.address), 'arena')
-    else inRun(nothing, 'image' in word.address ? `image:${word.address.image}` : `number:${word.address.input}`)
+    else if ('rows' in word) inRun(undefined, nothing, { count: word.rows, ...(rows && { rows }) })
+    else if ('scratch' in word) inRun('scratch', this.scratch.of(word, this.member.part), word.per && share(word.scratch))
+    else if ('sequences' in word) inRun('sequences', nothing)
+    else if ('shared' in word) inRun(word.shared, nothing)
+    else if (word.address === 'index') inRun('index', nothing, share(4))
+    else if (isView(word.address)) inRun('arena', this.#viewOffset(word.address), share(rowBytes(word.address.buffer)))
+    else if ('image' in word.address) inRun(`image:${word.address.image}`, nothing)
+    else inRun(`number:${word.address.input}`, nothing, share(4))
   }
 
   /** The offset of a view, which is linear in the numbers of rows. */
@@ -113,24 +138,55 @@ const nothing: Linear = { fixed: 0, token: 0, sequence: 0 }
 /** How far scratch memory may be read and written beyond its end: a panel of the widest product. */
 const overrun = 256
 
-/** Scratch memory of a step's kernels, one piece behind the other. */
-class ScratchRegions {
-  readonly #offsets = new Map<PlacedWord, Linear>()
-  end = nothing
+type ScratchWord = Extract<Word, { scratch: number }>
 
-  of(word: Extract<Word, { scratch: number }>): Linear {
-    const known = this.#offsets.get(word)
-    if (known) return known
-    const offset = this.end
-    const bytes = roundUp(word.scratch, 64)
-    this.#offsets.set(word, offset)
-    this.end = {
-      fixed: offset.fixed + overrun + (word.per ? 0 : bytes),
-      token: offset.token + (word.per === 'token' ? bytes : 0),
-      sequence: offset.sequence + (word.per === 'sequence' ? bytes : 0),
-    }
-    return offset
+/**
+ * Where scratch memory lies: that of a step's kernels one behind the other, that of all steps in the same place. What has no rows is there once
+ * for each thread.
+ */
+export class ScratchLayout {
+  readonly #offsets = new Map<ScratchWord, Linear>()
+  readonly #ends: readonly Linear[]
+
+  /** @param kernels in order, with the step that they are of */
+  constructor(
+    kernels: readonly { readonly step: number; readonly words: readonly PlacedWord[] }[],
+    readonly threads: number,
+  ) {
+    const ends = new Map<number, Linear>()
+    for (const { step, words } of kernels) ends.set(step, this.#layOut(words, ends.get(step) ?? nothing))
+    this.#ends = [...new Map([...ends.values()].map((end) => [JSON.stringify(end), end])).values()]
   }
+
+  of(word: ScratchWord, part: number): Linear {
+    const offset = this.#offsets.get(word)!
+    return word.per ? offset : { ...offset, fixed: offset.fixed + part * ownBytes(word) }
+  }
+
+  /** Bytes that are enough for each step. */
+  bytes(rows: RunRows): number {
+    return Math.max(0, ...this.#ends.map((end) => evaluate(end, rows)))
+  }
+
+  /** Gives new words a place from `start` on, and says where it ends. */
+  #layOut(words: readonly PlacedWord[], start: Linear): Linear {
+    let end = start
+    for (const word of words) {
+      if (typeof word !== 'object' || !('scratch' in word) || this.#offsets.has(word)) continue
+      const bytes = roundUp(word.scratch, 64)
+      this.#offsets.set(word, end)
+      end = {
+        fixed: end.fixed + (word.per ? overrun : this.threads * ownBytes(word)),
+        token: end.token + (word.per === 'token' ? bytes : 0),
+        sequence: end.sequence + (word.per === 'sequence' ? bytes : 0),
+      }
+    }
+    return end
+  }
+}
+
+function ownBytes({ scratch }: ScratchWord): number {
+  return roundUp(scratch, 64) + overrun
 }
 
 /** Where the keys or values of a layer begin in a cache, in bytes for each token of its capacity. */

@@ -5,9 +5,9 @@ import { at, type General, type Memory, r12, r13, r14, r15, rbp, rbx, rdi, rsp }
 export class Parameters<Name extends string> {
   constructor(readonly names: readonly Name[]) {}
 
-  /** Where the kernel finds a word: the block's address stays in rdi. */
-  at(name: Name): Memory {
-    return at(rdi, 8 * this.names.indexOf(name))
+  /** Where the kernel finds a word: the block's address is in rdi, unless it was moved. */
+  at(name: Name, block: General = rdi): Memory {
+    return at(block, 8 * this.names.indexOf(name))
   }
 
   /** The block for a call: addresses, counts, and distances in bytes. */

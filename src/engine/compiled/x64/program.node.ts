@@ -3,45 +3,48 @@ import type { Batch, Cache, Program } from '../backend.js'
 import type { Plan } from '../plan/plan.js'
 import { MappedCache } from './cache-memory.node.js'
 import { CallQueue } from './call-queue.js'
-import type { ConstantMemory } from './constant-memory.node.js'
-import type { MappedCode } from './memory.node.js'
-import type { ParameterBlocks } from './parameter-blocks.js'
+import type { CompiledPlan } from './compiled-plan.node.js'
+import { keepsLast, RunMemory } from './run-memory.node.js'
 import { type SequenceBlock, sequenceBlocks } from './sequence-blocks.js'
-import { keepsLast, ThreadMemory } from './thread-memory.node.js'
 
 /** The native calls of all programs of this thread of JavaScript. */
 const calls = new CallQueue()
-
-/** A plan as machine code. */
-export interface CompiledPlan {
-  readonly plan: Plan
-  readonly blocks: ParameterBlocks
-  /** The code of driver and kernels, in one piece; the driver comes first. */
-  readonly code: MappedCode
-  /** The address of each kernel, in order. */
-  readonly addresses: readonly number[]
-  readonly kernels: readonly string[]
-  readonly constants: ConstantMemory
-}
 
 export interface X64ProgramOptions {
   readonly threads: number
   /** Tokens of the sequences that a thread runs at once, at most where no sequence has more. */
   readonly blockTokens: number
+  /** Multiplications and additions from which on all threads together work on a run that is too short for a block each. */
+  readonly teamOperations: number
+  /** How many ticks of the processor's clock the first thread of a team waits for the others before it does all alone. */
+  readonly patience: number
   /** Put pages that must not be touched around arenas. */
   readonly guards: boolean
 }
+
+/** A run of a batch that goes on. */
+interface Run {
+  readonly batch: Batch
+  /** Memory in which kernels work. */
+  readonly active: Set<RunMemory>
+  stopped: boolean
+}
+
+/** How many times as long as on average a thread may work on blocks before all share all work instead. */
+const mostUneven = 1.5
 
 /** A plan that runs as machine code, block of sequences by block of sequences, on threads of libuv's pool. */
 export class X64Program implements Program {
   readonly weightBytes: number
   readonly kernels: readonly string[]
-  readonly #free: ThreadMemory[] = []
-  readonly #running = new Set<Promise<void>>()
+  readonly #free: RunMemory[] = []
+  readonly #running = new Set<Promise<unknown>>()
   #disposed = false
 
   constructor(
     readonly compiled: CompiledPlan,
+    /** Multiplications and additions for each token. */
+    readonly operations: number,
     readonly options: X64ProgramOptions,
   ) {
     this.weightBytes = compiled.constants.bytes
@@ -52,13 +55,7 @@ export class X64Program implements Program {
     if (this.#disposed) throw new TinsmithError('failed', 'A program that was disposed of cannot run')
     throwIfAborted(signal)
     checkBatch(this.compiled.plan, batch)
-    const run = this.#runBlocks(batch, signal)
-    this.#running.add(run)
-    try {
-      await run
-    } finally {
-      this.#running.delete(run)
-    }
+    await this.#held(this.#runBlocks(batch, signal))
   }
 
   allocateCache(capacity: number): Cache {
@@ -68,37 +65,37 @@ export class X64Program implements Program {
   async dispose(): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true
-    await Promise.allSettled(this.#running)
+    while (this.#running.size) await Promise.allSettled(this.#running)
     for (const memory of this.#free) memory.release()
-    this.compiled.code.release()
-    this.compiled.constants.release()
+    this.compiled.release()
+  }
+
+  /** Lets the program's memory be until the promise is settled. */
+  async #held<T>(promise: Promise<T>): Promise<T> {
+    this.#running.add(promise)
+    try {
+      return await promise
+    } finally {
+      this.#running.delete(promise)
+    }
   }
 
   /** Runs all blocks; when one fails or the signal fires, those that have not begun are left out, and the others end before their next kernel. */
   async #runBlocks(batch: Batch, signal: AbortSignal | undefined): Promise<void> {
-    const active = new Set<ThreadMemory>()
-    const releases: (() => void)[] = []
-    let stopped = false
+    const run: Run = { batch, active: new Set(), stopped: false }
     const stop = () => {
-      stopped = true
-      for (const memory of active) memory.cancel()
+      run.stopped = true
+      for (const memory of run.active) memory.cancel()
     }
-    const runBlock = async (block: SequenceBlock) => {
-      const end = await calls.begin(this.options.threads)
-      try {
-        if (!stopped) await this.#runBlock(batch, block, active, () => stopped)
-      } catch (error) {
-        stop()
-        throw error
-      } finally {
-        end()
-      }
+    const failed = (error: unknown) => {
+      stop()
+      throw error
     }
+    const releases: (() => void)[] = []
     signal?.addEventListener('abort', stop)
     try {
       for (const cache of batch.caches ?? []) releases.push((cache as MappedCache).hold())
-      const blocks = sequenceBlocks(batch.starts, this.options.blockTokens, this.options.threads)
-      const results = await Promise.allSettled(blocks.map(runBlock))
+      const results = await Promise.allSettled(this.#work(run).map((work) => work.catch(failed)))
       throwIfAborted(signal)
       const failure = results.find((result) => result.status === 'rejected')
       if (failure) throw failure.reason
@@ -108,18 +105,46 @@ export class X64Program implements Program {
     }
   }
 
-  async #runBlock(batch: Batch, block: SequenceBlock, active: Set<ThreadMemory>, isStopped: () => boolean): Promise<void> {
-    const { blocks, addresses, code, plan } = this.compiled
-    const memory = this.#free.pop() ?? new ThreadMemory(blocks, addresses, this.options.guards)
+  /** Blocks of sequences for each thread, or all sequences for a team of threads where blocks would leave threads without work. */
+  #work(run: Run): Promise<void>[] {
+    const { threads, blockTokens, teamOperations } = this.options
+    const { starts } = run.batch
+    const [sequences, tokens] = [starts.length - 1, starts[starts.length - 1]]
+    const blocks = sequenceBlocks(starts, blockTokens, threads)
+    const longest = Math.max(...blocks.map(({ first, end }) => starts[end] - starts[first]))
+    const isUneven = threads > 1 && longest * threads > mostUneven * tokens
+    const isTeam = isUneven && tokens * this.operations >= teamOperations
+    return isTeam ? [this.#runBlock(run, { first: 0, end: sequences }, true)] : blocks.map((block) => this.#runBlock(run, block, false))
+  }
+
+  /** @param isShared whether threads that have nothing else to do help */
+  async #runBlock(run: Run, block: SequenceBlock, isShared: boolean): Promise<void> {
+    const { batch, active } = run
+    const { threads } = this.options
+    const end = await calls.begin(threads)
+    const helpers: (() => void)[] = []
+    let memory: RunMemory | undefined
+    let ended: Promise<unknown> = Promise.resolve()
     try {
-      memory.prepare(batch, block)
+      if (run.stopped) return
+      memory = this.#free.pop() ?? new RunMemory(this.compiled, this.options)
+      for (let help = isShared && calls.beginNow(threads); help; help = calls.beginNow(threads)) helpers.push(help)
+      memory.prepare(batch, block, helpers.length + 1)
       active.add(memory)
-      await memory.call(code.call)
-      if (isStopped()) return
-      for (const [name, target] of Object.entries(batch.outputs)) memory.readOutput(plan.outputs.get(name)!, batch, block, target)
+      const call = memory.call()
+      ended = call.ended
+      await call.done
+      if (run.stopped) return
+      for (const [name, target] of Object.entries(batch.outputs))
+        memory.readOutput(this.compiled.plan.outputs.get(name)!, batch, block, target)
     } finally {
-      active.delete(memory)
-      this.#free.push(memory)
+      end()
+      if (memory) active.delete(memory)
+      const leave = () => {
+        for (const help of helpers) help()
+        if (memory) this.#free.push(memory)
+      }
+      void this.#held(ended.then(leave, leave))
     }
   }
 }

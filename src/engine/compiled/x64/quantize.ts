@@ -1,9 +1,9 @@
-import type { StepOf } from '../plan/steps.js'
-import type { StepKernel } from '../program.js'
+import type { Quantizer, StaticQuantizer, StepOf, View } from '../plan/steps.js'
+import type { StepKernel, Word } from '../program.js'
 import { smallestScale } from '../reference/quantize.js'
 import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
-import { as, at, eax, k, Label, r9, r10, rcx, rsi, rsp, type Vector } from './operands.js'
+import { as, at, eax, type General, k, Label, r9, r10, rcx, rsi, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { type ColumnVector, emitColumns, emitReduce, emitRows, mayOverrun } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
@@ -38,25 +38,72 @@ export interface QuantizeShape {
 /** Vectors that are packed together. */
 const together = 4
 
+/** Where the row, its codes, the factors and the parameters of the row are. */
+export interface QuantizeRegisters {
+  readonly input: General
+  readonly output: General
+  readonly factors: General
+  readonly parameters: General
+}
+
 /** Code of quantization to uint8, one multiplication and one rounding each. NaN becomes 0. Called with `quantizeParameters`. */
 export function quantize(machine: VectorMachine, shape: QuantizeShape): Uint8Array {
   const p = quantizeParameters
   const constants = new VectorConstants(machine)
+  const registers = { input: rsi, output: rcx, factors: r9, parameters: r10 }
   const pointers = [
-    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-    ...(shape.static ? [] : [{ register: r10, address: p.at('parameters'), stride: p.at('parametersStride') }]),
+    { register: registers.input, address: p.at('input'), stride: p.at('inputStride') },
+    { register: registers.output, address: p.at('output'), stride: p.at('outputStride') },
+    ...(shape.static ? [] : [{ register: registers.parameters, address: p.at('parameters'), stride: p.at('parametersStride') }]),
   ]
   const body = (a: Assembler) => {
-    a.mov(r9, p.at('factors'))
-    const ranges = rangeRegisters(machine)
-    if (shape.static) emitStaticRange(a, shape.highest, shape.static, ranges, constants)
-    emitRows(a, p.at('rows'), pointers, () => {
-      if (!shape.static) emitRowRange(a, machine, shape, ranges, constants)
-      emitCodes(a, machine, shape, ranges, constants)
-    })
+    a.mov(registers.factors, p.at('factors'))
+    const { emitRow } = quantizeRows(a, machine, shape, registers, constants)
+    emitRows(a, p.at('rows'), pointers, emitRow)
   }
-  return kernel(64, body, (a) => constants.place(a))
+  return kernel(quantizeLocals, body, (a) => constants.place(a))
+}
+
+/** Bytes on the stack that quantization needs. */
+export const quantizeLocals = 64
+
+/** What emits the codes of a row. */
+export interface RowCodes {
+  /** Of the whole row in memory. */
+  emitRow(): void
+  /** Of columns that are in registers below 11, which are overwritten; where the range is static. */
+  emitVectors?(vectors: readonly ColumnVector[], values: readonly Vector[]): void
+}
+
+/** Emits what is the same for all rows: the machine's registers from 11 to 15 stay between them where the range is static. May use rax and r8. */
+export function quantizeRows(
+  a: Assembler,
+  machine: VectorMachine,
+  shape: QuantizeShape,
+  registers: QuantizeRegisters,
+  constants: VectorConstants,
+): RowCodes {
+  const range = rangeRegisters(machine)
+  const values = machine.registers.slice(0, together)
+  const emitVectors = (vectors: readonly ColumnVector[], from: readonly Vector[]) =>
+    emitCodes(a, machine, shape, registers, range, vectors, from)
+  const emitRow = () =>
+    emitColumns(a, machine, shape.columns, together, (vectors) => {
+      for (const { place, of } of vectors) a.vmovups(values[place], of(registers.input))
+      emitVectors(vectors, values)
+    })
+  if (shape.static) {
+    emitStaticRange(a, shape.highest, shape.static, range, constants)
+    emitOrder(a, machine, constants)
+    return { emitRow, emitVectors }
+  }
+  return {
+    emitRow() {
+      emitRowRange(a, machine, shape, registers, range, constants)
+      emitOrder(a, machine, constants)
+      emitRow()
+    },
+  }
 }
 
 /** What numbers are multiplied with, the lowest and highest code less the zero point, and the zero point, an integer. */
@@ -90,6 +137,7 @@ function emitRowRange(
   a: Assembler,
   machine: VectorMachine,
   { columns, factors, highest }: QuantizeShape,
+  registers: QuantizeRegisters,
   range: Range,
   constants: VectorConstants,
 ): void {
@@ -98,19 +146,19 @@ function emitRowRange(
   emitColumns(a, machine, columns, together, (vectors) => {
     for (const { place, of, part } of vectors) {
       const value = values[place]
-      a.vmovups(value, of(rsi))
-      if (factors) a.vmulps(value, value, of(r9))
+      a.vmovups(value, of(registers.input))
+      if (factors) a.vmulps(value, value, of(registers.factors))
       if (part !== undefined) a.vandps(value, value, constants.firstLanes(part))
       a.vminps(lows[place], lows[place], value)
       a.vmaxps(highs[place], highs[place], value)
     }
   })
-  for (const [registers, combine] of [
+  for (const [ends, combine] of [
     [lows, (to: Vector, left: Vector, right: Vector) => a.vminps(to, left, right)],
     [highs, (to: Vector, left: Vector, right: Vector) => a.vmaxps(to, left, right)],
   ] as const) {
-    for (const other of registers.slice(1)) combine(registers[0], registers[0], other)
-    emitReduce(a, registers[0], values[0], combine)
+    for (const other of ends.slice(1)) combine(ends[0], ends[0], other)
+    emitReduce(a, ends[0], values[0], combine)
   }
   const [low, width, one, scale] = [lows[0], highs[0], values[0], values[1]].map((register) => as('xmm', register))
   const wide = new Label()
@@ -127,8 +175,8 @@ function emitRowRange(
   a.vmulss(low, low, one)
   a.vcvtps2dq(low, low)
   a.vcvtdq2ps(low, low)
-  a.vmovss(at(r10), scale)
-  a.vmovss(at(r10, 4), low)
+  a.vmovss(at(registers.parameters), scale)
+  a.vmovss(at(registers.parameters, 4), low)
   a.vbroadcastss(range.low, low)
   a.vaddps(range.high, range.low, constants.float(highest))
   a.vcvtps2dq(range.zeroPoint, range.low)
@@ -136,35 +184,43 @@ function emitRowRange(
   a.vpsubd(range.zeroPoint, values[2], range.zeroPoint)
 }
 
-/** Emits the codes of a row, 32 or 64 at a time. */
-function emitCodes(a: Assembler, machine: VectorMachine, shape: QuantizeShape, range: Range, constants: VectorConstants): void {
-  const values = machine.registers.slice(0, together)
-  const order = machine.registers[together]
-  if (machine.name === 'avx2')
-    a.vmovups(
-      order,
-      constants.words((lane) => [0, 4, 1, 5, 2, 6, 3, 7][lane]),
-    )
-  emitColumns(a, machine, shape.columns, together, (vectors) => {
-    for (const { place, of } of vectors) {
-      const value = values[place]
-      a.vmovups(value, of(rsi))
-      if (shape.factors) a.vmulps(value, value, of(r9))
-      if (!shape.static || !shape.factors) a.vmulps(value, value, range.inverse)
-      a.vmaxps(value, value, range.low)
-      a.vminps(value, value, range.high)
-      a.vcvtps2dq(value, value)
-      a.vpaddd(value, value, range.zeroPoint)
-    }
-    if (machine.name === 'avx2') emitPacked(a, shape, vectors, values, order)
-    else emitNarrowed(a, vectors, values)
-  })
+/** How 32-bit pieces are put in order after packing, which works in lanes of 128 bits. */
+function emitOrder(a: Assembler, machine: VectorMachine, constants: VectorConstants): void {
+  if (machine.name !== 'avx2') return
+  const order = constants.words((lane) => [0, 4, 1, 5, 2, 6, 3, 7][lane])
+  a.vmovups(machine.registers[orderRegister], order)
+}
+
+const orderRegister = 11
+
+/** Emits the codes of some columns of a row, up to 32 or 64. */
+function emitCodes(
+  a: Assembler,
+  machine: VectorMachine,
+  shape: QuantizeShape,
+  { output, factors }: QuantizeRegisters,
+  range: Range,
+  vectors: readonly ColumnVector[],
+  values: readonly Vector[],
+): void {
+  for (const { place, of } of vectors) {
+    const value = values[place]
+    if (shape.factors) a.vmulps(value, value, of(factors))
+    if (!shape.static || !shape.factors) a.vmulps(value, value, range.inverse)
+    a.vmaxps(value, value, range.low)
+    a.vminps(value, value, range.high)
+    a.vcvtps2dq(value, value)
+    a.vpaddd(value, value, range.zeroPoint)
+  }
+  if (machine.name === 'avx2') emitPacked(a, shape, output, vectors, values, machine.registers[orderRegister])
+  else emitNarrowed(a, output, vectors, values)
 }
 
 /** Stores up to 32 codes out of four vectors of 8. */
 function emitPacked(
   a: Assembler,
   { overrun }: QuantizeShape,
+  output: General,
   vectors: readonly ColumnVector[],
   [first, second, third, fourth]: readonly Vector[],
   order: Vector,
@@ -173,7 +229,7 @@ function emitPacked(
   a.vpackssdw(third, third, fourth)
   a.vpackuswb(first, first, third)
   a.vpermd(as('ymm', first), as('ymm', order), as('ymm', first))
-  const to = vectors[0].of(rcx, 1)
+  const to = vectors[0].of(output, 1)
   const count = 8 * (vectors.length - 1) + (vectors[vectors.length - 1].part ?? 8)
   if (count === 32 || overrun) {
     a.vmovups(to, first)
@@ -187,35 +243,57 @@ function emitPacked(
 }
 
 /** Stores each vector's codes; needs AVX512. */
-function emitNarrowed(a: Assembler, vectors: readonly ColumnVector[], values: readonly Vector[]): void {
+function emitNarrowed(a: Assembler, output: General, vectors: readonly ColumnVector[], values: readonly Vector[]): void {
   for (const { place, part, of } of vectors) {
     if (part !== undefined) {
       a.mov(eax, 2 ** part - 1)
       a.kmovw(k[1], eax)
     }
-    a.vpmovdb(part === undefined ? of(rcx, 1) : of(rcx, 1).masked(k[1]), values[place])
+    a.vpmovdb(part === undefined ? of(output, 1) : of(output, 1).masked(k[1]), values[place])
+  }
+}
+
+/** What each column is multiplied with before it is rounded. */
+export async function multipliersOf({ factors, quantization: { scale } }: StaticQuantizer, columns: number): Promise<Float32Array> {
+  const values = factors && ((await factors.read()) as Float32Array)
+  return Float32Array.from({ length: columns }, (_, column) => (values?.[column] ?? 1) / scale)
+}
+
+/** What the code of a quantization depends on, and words of its own parameters beside those of rows. */
+export async function quantizeCall(
+  { factors, quantization, highest }: Quantizer,
+  output: View,
+  { vectors }: X64Context,
+): Promise<{ shape: QuantizeShape; words: Record<'factors' | 'parameters' | 'parametersStride', Word> }> {
+  const values = factors && ((await factors.read()) as Float32Array)
+  const isStatic = quantization.kind === 'static'
+  const multipliers = isStatic ? values?.map((factor) => factor / quantization.scale) : values
+  return {
+    shape: {
+      vectors: vectors.name,
+      columns: output.columns,
+      highest,
+      factors: values !== undefined,
+      ...(isStatic && { static: { inverseScale: 1 / quantization.scale, zeroPoint: quantization.zeroPoint } }),
+      overrun: mayOverrun(output, 4 * vectors.lanes),
+    },
+    words: {
+      factors: multipliers ? { constant: multipliers } : 0,
+      parameters: isStatic ? 0 : { address: quantization.parameters },
+      parametersStride: isStatic ? 0 : { stride: quantization.parameters },
+    },
   }
 }
 
 /** The kernel of a quantization. */
-export async function quantizeKernels(step: StepOf<'quantize'>, { vectors }: X64Context): Promise<StepKernel<Uint8Array>[]> {
-  const { input, quantization, highest, output } = step
-  const factors = step.factors && ((await step.factors.read()) as Float32Array)
-  const isStatic = quantization.kind === 'static'
-  const shape: QuantizeShape = {
-    vectors: vectors.name,
-    columns: input.columns,
-    highest,
-    factors: factors !== undefined,
-    ...(isStatic && { static: { inverseScale: 1 / quantization.scale, zeroPoint: quantization.zeroPoint } }),
-    overrun: mayOverrun(output, 4 * vectors.lanes),
-  }
-  const multipliers = isStatic ? factors?.map((factor) => factor / quantization.scale) : factors
+export async function quantizeKernels(step: StepOf<'quantize'>, context: X64Context): Promise<StepKernel<Uint8Array>[]> {
+  const { input, output } = step
+  const { shape, words } = await quantizeCall(step, output, context)
   return [
     stepKernel({
       name: 'quantize',
       shape,
-      code: () => quantize(vectors, shape),
+      code: () => quantize(context.vectors, shape),
       parameters: quantizeParameters,
       words: {
         input: { address: input },
@@ -223,9 +301,7 @@ export async function quantizeKernels(step: StepOf<'quantize'>, { vectors }: X64
         rows: { rows: output.buffer.per },
         output: { address: output },
         outputStride: { stride: output },
-        factors: multipliers ? { constant: multipliers } : 0,
-        parameters: isStatic ? 0 : { address: quantization.parameters },
-        parametersStride: isStatic ? 0 : { stride: quantization.parameters },
+        ...words,
       },
     }),
   ]

@@ -17,6 +17,11 @@ export const vectorMachines: Readonly<Record<VectorMachine['name'], VectorMachin
   avx512: { name: 'avx512', registers: zmm, bytes: 64, lanes: 16 },
 }
 
+/** The vectors of a machine with these registers. */
+export function vectorMachineOf({ registers: [first] }: { readonly registers: readonly Vector[] }): VectorMachine {
+  return vectorMachines[first.kind === 'zmm' ? 'avx512' : 'avx2']
+}
+
 /** The widest vectors. */
 export function chooseVectorMachine(features: Features): VectorMachine | undefined {
   return features.avx512 ? vectorMachines.avx512 : features.avx2 ? vectorMachines.avx2 : undefined

@@ -18,9 +18,9 @@ import { runsHere } from './machine.js'
 const features = runsHere ? processorFeatures() : undefined
 const machines = Object.values(vectorMachines)
 
-function kernelOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number]) {
+function kernelsOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number]) {
   const context: X64Context = { features: features!, vectors: machine, highestCode: () => 255 }
-  return attentionKernels(step, context)[0]
+  return attentionKernels(step, context)
 }
 
 describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name', (machine) => {
@@ -33,10 +33,11 @@ describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name
     const arena = new GuardedArena()
     try {
       const placed = placeAttention(arena, one)
-      const { key, code, words } = kernelOf(placed, machine)
-      const mapped = compiled.get(key) ?? mapCode(code())
-      compiled.set(key, mapped)
-      mapped.call(addressOf(placed.memory.block(words)))
+      for (const { key, code, words } of kernelsOf(placed, machine)) {
+        const mapped = compiled.get(key) ?? mapCode(code())
+        compiled.set(key, mapped)
+        mapped.call(addressOf(placed.memory.block(words)))
+      }
       expect(placed.wrong()).toEqual([])
     } finally {
       arena.release()
@@ -106,8 +107,8 @@ describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skip
   it.each(samples)('%j', (one) => {
     const emulated = new EmulatedMachine()
     const placed = placeAttention(emulated, one)
-    const { code, words } = kernelOf(placed, vectorMachines.avx512)
-    emulated.call(emulated.placeBytes(code()), placed.memory.block(words))
+    for (const { code, words } of kernelsOf(placed, vectorMachines.avx512))
+      emulated.call(emulated.placeBytes(code()), placed.memory.block(words))
     emulated.run('sapphire_rapids')
     expect(placed.wrong()).toEqual([])
   })
@@ -116,7 +117,7 @@ describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skip
 describe.skipIf(!hasDisassembler())('code of attentions, read by objdump (skipped where binutils are absent)', () => {
   it.each(machines)('is instructions of $name', (machine) => {
     for (const one of samples) {
-      const code = kernelOf(placeAttention(new EmulatedMachine(), one), machine).code()
+      const code = kernelsOf(placeAttention(new EmulatedMachine(), one), machine).at(-1)!.code()
       // Constants lie behind the last return.
       const lines = disassemble(code)
       const instructions = lines.slice(0, lines.lastIndexOf('ret'))

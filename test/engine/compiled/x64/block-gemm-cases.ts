@@ -142,8 +142,8 @@ function reference(source: BlockSource, { zero }: BlockFormat, input: Float32Arr
   for (let b = 0; b < blocks; b++) {
     const { codes, scale, sum } = referenceBlock(input.subarray(b * blockInputs, (b + 1) * blockInputs))
     let dot = 0
-    for (const [k, code] of codes.entries()) dot += code * (source.codes[n * source.inputs + b * blockInputs + k] - zero)
-    const terms = [scale * source.scales[n * blocks + b] * dot, scale * (source.minimums?.[n * blocks + b] ?? 0) * sum]
+    for (const [k, code] of codes.entries()) dot += code * (source.codes[(b * blockInputs + k) * source.outputs + n] - zero)
+    const terms = [scale * source.scales[b * source.outputs + n] * dot, scale * (source.minimums?.[b * source.outputs + n] ?? 0) * sum]
     value += terms[0] + terms[1]
     size += Math.abs(terms[0]) + Math.abs(terms[1])
   }

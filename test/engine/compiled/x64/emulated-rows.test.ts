@@ -55,6 +55,18 @@ function stepsOf(columns: number): Step[] {
     { kind: 'embed', lookups, output: output() },
     { kind: 'norm', input: buffer(), centered: true, epsilon: 1e-5, weight: constant(), bias: constant(), output: output() },
     { kind: 'norm', input: buffer(3 * columns), centered: false, epsilon: 1e-5, weight: constant(), output: buffer(3 * columns) },
+    ...[fixed, rows].map(
+      (quantization) =>
+        ({
+          kind: 'norm',
+          input: buffer(),
+          centered: true,
+          epsilon: 1e-5,
+          weight: constant(),
+          output: output(),
+          codes: { quantizer: { factors: constant(), quantization, highest: 255 }, output: buffer(columns, uint8) },
+        }) as const,
+    ),
     { kind: 'quantize', input: buffer(), factors: constant(), quantization: fixed, highest: 255, output: buffer(columns, uint8) },
     { kind: 'quantize', input: buffer(), quantization: fixed, highest: 127, output: { ...buffer(columns + 7, uint8), column: 3, columns } },
     { kind: 'quantize', input: buffer(), factors: constant(), quantization: rows, highest: 255, output: buffer(columns, uint8) },

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { Random } from '../../../../src/base/random.js'
+import { activationFunctions } from '../../../../src/engine/compiled/reference/functions.js'
 import { type DotMachine, panelColumns } from '../../../../src/engine/compiled/x64/dot-machine.js'
 import { type Epilogue, outputBytes, panelOrder } from '../../../../src/engine/compiled/x64/epilogue.js'
+import { coarseError } from '../../../../src/engine/compiled/x64/functions.js'
 import { gemmParameters } from '../../../../src/engine/compiled/x64/gemm.js'
 import { type PanelSource, packPanels } from '../../../../src/engine/compiled/x64/panels.js'
 import { roundHalfEven } from '../../../../src/numbers/rounding.js'
@@ -11,10 +13,14 @@ import { type Arena, numbersIn } from './arena.js'
 export const wholeEpilogues: readonly Epilogue[] = [{ kind: 's32' }, { kind: 'u8' }, { kind: 'u8', table: true }]
 export const floatEpilogues: readonly Epilogue[] = [
   { kind: 'f32' },
-  { kind: 'f32', relu: true },
+  { kind: 'f32', activation: 'relu' },
   { kind: 'f32', residual: true },
   { kind: 'f32', rows: true, bias: true },
-  { kind: 'f32', rows: true, bias: true, residual: true, relu: true },
+  { kind: 'f32', rows: true, bias: true, residual: true, activation: 'relu' },
+  { kind: 'f32', bias: true, activation: 'gelu' },
+  { kind: 'codes', bias: true },
+  { kind: 'codes', activation: 'tanh' },
+  { kind: 'codes', rows: true, bias: true, activation: 'gelu' },
 ]
 
 const activationTypes = { 1: Float32Array, 2: Uint16Array, 4: Uint8Array }
@@ -64,9 +70,21 @@ export function expectedGemm(one: GemmCase, epilogue: Epilogue): number[] {
     let ofColumn = 0
     for (let k = 0; k < inputs; k++) ofColumn += codes[k * outputs + n]
     const [rowScale, offset] = epilogue.rows ? one.rowParameters.subarray(2 * m) : [1, 0]
-    const value =
-      (sum + offset * ofColumn) * scale[n] * rowScale + (epilogue.bias ? bias[n] : 0) + (epilogue.residual ? one.residual[i] : 0)
-    return epilogue.relu ? Math.max(value, 0) : value
+    const residual = epilogue.kind === 'f32' && epilogue.residual ? one.residual[i] : 0
+    const value = (sum + offset * ofColumn) * scale[n] * rowScale + (epilogue.bias ? bias[n] : 0) + residual
+    const result = epilogue.activation ? activationFunctions[epilogue.activation](value) : value
+    return epilogue.kind === 'f32' ? result : Math.min(Math.max(result * one.linear.factor[n] + one.zeroPoint, 0), one.high)
+  })
+}
+
+/** Numbers that differ by more than rounding errors from those that are expected, and codes by more than half a step. */
+export function wrongNumbers(one: GemmCase, epilogue: Epilogue, got: readonly number[]): number[] {
+  const sizes = magnitudes(one)
+  const coarse = epilogue.kind === 'codes' && epilogue.activation ? coarseError : 0
+  return expectedGemm(one, epilogue).filter((value, i) => {
+    const error = 1e-6 * sizes[i] + coarse
+    const allowed = epilogue.kind === 'codes' ? 0.5 + error * one.linear.factor[i % one.linear.outputs] + 1e-4 : error
+    return !(Math.abs(got[i] - value) <= allowed)
   })
 }
 
@@ -147,7 +165,7 @@ export interface PlaceOptions {
   readonly inputMultiple?: number
 }
 
-const outputTypes = { u8: Uint8Array, s32: Int32Array, f32: Float32Array }
+const outputTypes = { u8: Uint8Array, codes: Uint8Array, s32: Int32Array, f32: Float32Array }
 const untouched = 0xa5
 
 /** Shapes with tails of every kind. */
@@ -181,6 +199,7 @@ export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, larg
       start: Int32Array.from({ length: outputs }, () => (random.integer(2) ? integer(-(2 ** 24), 2 ** 24) : 0)),
       scale: floats(outputs, () => [1, 0.5, 1000, 1e-3, 1e-5][random.integer(5)] * (random.integer(2) ? 1 : random.uniform())),
       bias: floats(outputs, () => random.normal()),
+      factor: floats(outputs, () => [1, 0.1, 20][random.integer(3)] * random.uniform()),
     },
     activations: Uint8Array.from({ length: rows * inputs }, () => integer(0, largest)),
     zeroPoint: integer(0, 255),

@@ -325,4 +325,34 @@ describe.skipIf(!runsHere)('linears agree with the reference', () => {
       return builder.add({ kind: 'linear', input, weight: { kind: 'int8', codes, scale, input: quantization }, ...rest(drawn) })
     }, 150),
   )
+
+  it.each([undefined, 'relu', 'gelu', 'gelu-tanh', 'silu'] as const)('and give codes, to the next one: %s', (activation) =>
+    fc.assert(
+      fc.asyncProperty(shapes, async ({ seed, lengths, columns }) => {
+        const [builder, random] = [new PlanBuilder(), new Random(seed)]
+        const inputs = inputsOf(random)
+        const tokens = lengths.reduce((a, b) => a + b)
+        const values = floats([inputs, columns], normals(random, inputs * columns))
+        const codes = builder.add({
+          kind: 'linear',
+          input: builder.rows(inputs, normals(random, tokens * inputs)),
+          weight: { kind: 'float32', values },
+          activation,
+          residual: random.integer(3) ? undefined : builder.rows(columns, normals(random, tokens * columns)),
+          quantizer: {
+            factors: random.integer(2) ? floats([columns], normals(random, columns)) : undefined,
+            quantization: { kind: 'static', scale: [0.5, 0.001][random.integer(2)], zeroPoint: random.integer(256) },
+            highest: ([127, 255] as const)[random.integer(2)],
+          },
+          output: builder.buffer(columns, uint8),
+        })
+        const plan = builder.output('codes', builder.codesOf(codes)).plan()
+        const [got, want] = await Promise.all([runPlan(guarded, plan, { lengths }), runPlan(reference, plan, { lengths })])
+        const differences = got.outputs['codes'].map((code, i) => Math.abs(code - want.outputs['codes'][i]))
+        expect(Math.max(...differences)).toBeLessThanOrEqual(1)
+        expect(differences.reduce((a, b) => a + b)).toBeLessThanOrEqual(1 + 0.05 * differences.length)
+      }),
+      { numRuns: 40 },
+    ),
+  )
 })

@@ -44,7 +44,8 @@ function lookupsOf(value: Value, translator: Translator) {
 }
 
 function tableOf(value: Value, translator: Translator): LookupTable | undefined {
-  if (value.tensor?.shape.length === 2) return floatTable(value.tensor)
+  const tensor = translator.tensor(value)
+  if (tensor?.shape.length === 2) return floatTable(tensor)
   const meaning = translator.meaning(value)
   if (meaning?.kind !== 'dequantized' || meaning.weight.kind !== 'axis' || meaning.weight.axis !== 0) return undefined
   const { codes, scale } = meaning.weight

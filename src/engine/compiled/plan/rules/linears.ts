@@ -1,7 +1,7 @@
 import type { Value } from '../../../../ir/node.js'
-import { LazyTensor, type Tensor } from '../../../../ir/tensor.js'
-import type { Elements } from '../../../../numbers/dtype.js'
+import { LazyTensor, type Tensor, transposed } from '../../../../ir/tensor.js'
 import type { Dequantized } from '../meaning.js'
+import { presentBlocks } from '../present-blocks.js'
 import type { View, Weight } from '../steps.js'
 import type { TranslationRules, Translator } from '../translator.js'
 
@@ -42,10 +42,11 @@ export const linearRules: TranslationRules = {
     if (!rows || !plain || !right?.tensor || (bias && !bias.tensor)) return false
     const values = node.int('transB', 0) ? transposed(right.tensor) : right.tensor
     const term = bias?.tensor ?? undefined
+    const weight = presentBlocks(values) ?? ({ kind: 'float32', values } as const)
     return translator.addRows(node.output, rows.view.buffer.per, [values.shape[1]], (output) => ({
       kind: 'linear',
       input: rows.view,
-      weight: { kind: 'float32', values },
+      weight,
       bias: term,
       output,
     }))
@@ -83,10 +84,10 @@ function integerWeight(value: Value, translator: Translator): { codes: Tensor; s
   return { codes, scale: repeated(scale, codes.shape[1]) }
 }
 
-/** A matrix for rows of float32. Codes with a scale for each output become blocks of 8 bits. */
+/** A matrix for rows of float32. One that is quantized in blocks keeps its codes. */
 function floatWeight(value: Value, translator: Translator): Weight | undefined {
   const values = translator.tensor(value)
-  if (values) return { kind: 'float32', values }
+  if (values) return presentBlocks(values) ?? { kind: 'float32', values }
   const meaning = translator.meaning(value)
   if (meaning?.kind !== 'dequantized') return undefined
   const { weight } = meaning
@@ -111,16 +112,4 @@ function floatsOf({ codes, scale, axis }: Extract<Dequantized, { kind: 'axis' }>
 export function repeated(tensor: Tensor, count: number): Tensor {
   if (tensor.size === count) return tensor
   return new LazyTensor('float32', [count], async () => new Float32Array(count).fill(Number((await tensor.read())[0])))
-}
-
-/** A matrix with rows and columns exchanged. */
-export function transposed(matrix: Tensor): Tensor {
-  const [rows, columns] = matrix.shape
-  return new LazyTensor(matrix.dtype, [columns, rows], async () => {
-    const values = (await matrix.read()) as Exclude<Elements, string[] | BigInt64Array | BigUint64Array>
-    const result = values.slice()
-    for (let row = 0; row < rows; row++)
-      for (let column = 0; column < columns; column++) result[column * rows + row] = values[row * columns + column]
-    return result
-  })
 }

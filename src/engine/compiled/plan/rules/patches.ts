@@ -1,7 +1,6 @@
 import type { Node, Value } from '../../../../ir/node.js'
-import { LazyTensor, type Tensor } from '../../../../ir/tensor.js'
+import { LazyTensor, type Tensor, transposed } from '../../../../ir/tensor.js'
 import type { TranslationRules, Translator } from '../translator.js'
-import { transposed } from './linears.js'
 
 /** Images cut into pieces, each a token. */
 export const patchRules: TranslationRules = {

@@ -1,5 +1,6 @@
 import type { Node, Value } from '../../../../ir/node.js'
 import { LazyTensor, type Tensor } from '../../../../ir/tensor.js'
+import { BlockTensor, moved } from '../block-tensor.js'
 import type { Meaning } from '../meaning.js'
 import { type View, whole } from '../steps.js'
 import type { TranslationRules, Translator } from '../translator.js'
@@ -101,6 +102,9 @@ function blocksOf(node: Node, codes: Tensor, scale: Tensor, zeroPoint: Tensor | 
   const inputs = codes.size / outputs
   const block = node.int('block_size', 0) || (codes.shape.length === 3 ? codes.shape[1] : 0)
   const isByInput = node.int('axis', 1) === codes.shape.length - 2
+  const isByOutput = codes.shape.length === 2 && (node.int('axis', 1) + 2) % 2 === 1
+  if (bits && block && isByOutput && scale.size * block === codes.size)
+    return translator.mean(node.output, { kind: 'constant', tensor: new BlockTensor(codes, scale, zeroPoint, block) })
   if (!bits || !block || !isByInput || scale.size * block !== inputs * outputs) return false
   const offset = codes.dtype.startsWith('u') ? 0 : 2 ** (bits - 1)
   const shape = [inputs / block, outputs]
@@ -120,7 +124,7 @@ function shifted(codes: Tensor): Tensor {
   const half = codes.dtype.endsWith('4') ? 8 : 128
   return new LazyTensor(isUnsigned ? 'int8' : 'uint8', codes.shape, async () => {
     const values = (await codes.read()) as Uint8Array | Int8Array
-    return isUnsigned ? Int8Array.from(values, (code) => code - half) : Uint8Array.from(values, (code) => code + half)
+    return isUnsigned ? moved(values, new Int8Array(values.length), -half) : moved(values, new Uint8Array(values.length), half)
   })
 }
 

@@ -1,12 +1,14 @@
 import type { Batch } from '../backend.js'
 import type { Plan } from '../plan/plan.js'
-import { type RowKind, roundUp, rowBytes, type View } from '../plan/steps.js'
+import { roundUp, rowBytes, type View } from '../plan/steps.js'
 import { arenaBytes, sequenceWords, viewOffset } from '../program.js'
 import type { MappedCache } from './cache-memory.node.js'
-import { driverWords } from './driver.js'
-import { type KernelCall, type Mapped, mapMemory, viewMemory } from './memory.node.js'
-import { evaluate, type ParameterBlocks, type Region, writeWord } from './parameter-blocks.js'
+import { CallList } from './call-list.node.js'
+import type { CompiledPlan, TeamCalls } from './compiled-plan.node.js'
+import { type Mapped, mapMemory, viewMemory } from './memory.node.js'
+import { type Region, type RunRows, writeWord } from './parameter-blocks.js'
 import type { SequenceBlock } from './sequence-blocks.js'
+import { called, TeamLists } from './team-lists.node.js'
 
 /** Kernels may read so far beyond what a run brings along. */
 const overrun = 64
@@ -37,63 +39,42 @@ class GrowingMemory {
   }
 }
 
-/** All that one thread writes while it runs a plan on a block of sequences: what a run brings along, the arena, and blocks of parameters. */
-export class ThreadMemory {
-  readonly #lists: Mapped
-  readonly #words: Uint32Array
+/** All that a run of a plan on a block of sequences writes: what the run brings along, the arena, and lists of calls. */
+export class RunMemory {
   readonly #inputs: GrowingMemory
   readonly #arena: GrowingMemory
-  readonly #driverWords: number
-  #rows: Readonly<Record<RowKind, number>> = { token: 0, sequence: 0 }
+  readonly #alone: CallList
+  readonly #teams = new Map<TeamCalls, TeamLists>()
+  #team: TeamLists | undefined
+  #rows: RunRows = { token: 0, sequence: 0, remaining: 0, kept: 0 }
   #regions = new Map<Region, number>()
 
-  /**
-   * @param kernels the address of each kernel's code, in order
-   * @throws TinsmithError `out-of-memory`
-   */
+  /** @throws TinsmithError `out-of-memory` */
   constructor(
-    readonly blocks: ParameterBlocks,
-    kernels: readonly number[],
-    guards: boolean,
+    readonly compiled: CompiledPlan,
+    readonly options: { readonly guards: boolean; readonly patience: number },
   ) {
+    const { guards } = options
     this.#inputs = new GrowingMemory(guards)
     this.#arena = new GrowingMemory(guards)
-    this.#driverWords = driverWords.calls + 2 * kernels.length
-    this.#lists = mapMemory(8 * (this.#driverWords + blocks.words))
-    const memory = viewMemory(this.#lists.address, 8 * (this.#driverWords + blocks.words))
-    this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.length / 4)
-    const parameters = Number(this.#lists.address) + 8 * this.#driverWords
-    writeWord(this.#words, driverWords.count, kernels.length)
-    for (const [i, kernel] of kernels.entries()) {
-      writeWord(this.#words, driverWords.calls + 2 * i, kernel)
-      writeWord(this.#words, driverWords.calls + 2 * i + 1, parameters + 8 * blocks.starts[i])
-    }
-    blocks.writeKnown(this.#words.subarray(2 * this.#driverWords))
-  }
-
-  /** Runs the driver on a thread of the pool. */
-  call(driver: KernelCall): Promise<void> {
-    return new Promise((resolve, reject) => {
-      driver.async(this.#lists.address, (error) => (error ? reject(error) : resolve()))
-    })
+    this.#alone = new CallList(compiled.alone, compiled.codeOf)
   }
 
   /** Ends the run before its next kernel. */
   cancel(): void {
-    writeWord(this.#words, driverWords.cancel, 1)
+    this.#alone.cancel()
+    this.#team?.cancel()
   }
 
   /**
    * Brings in what the run needs for these sequences.
    *
+   * @param threads how many share the work
    * @throws TinsmithError `out-of-memory`
    */
-  prepare(batch: Batch, { first, end }: SequenceBlock): void {
-    const { plan, scratch } = this.blocks
-    const token = batch.starts[end] - batch.starts[first]
-    this.#rows = { token, sequence: end - first }
-    this.#arena.reserve(arenaBytes(plan.memory, this.#rows))
-    this.#layOut(Math.max(0, ...scratch.map((bytes) => evaluate(bytes, this.#rows))))
+  prepare(batch: Batch, { first, end }: SequenceBlock, threads = 1): void {
+    const { plan } = this.compiled
+    this.#layOut(rowsOf(plan, batch, { first, end }))
     this.#writeSequences(batch, first)
     for (const name of plan.numbers)
       this.#numbers(`number:${name}`).set(batch.numbers[name].subarray(batch.starts[first], batch.starts[end]))
@@ -101,40 +82,57 @@ export class ThreadMemory {
       const images = new Float32Array(this.#inputs.bytes.buffer, this.#place(`image:${name}`), elements * (end - first))
       images.set(batch.images[name].subarray(first * elements, end * elements))
     }
-    writeWord(this.#words, driverWords.cancel, 0)
-    const { keepLast } = batch
-    this.blocks.writeRun(this.#words.subarray(2 * this.#driverWords), this.#rows, (region) => {
-      if (region === 'kept') return keepLast ? end - first : 0
-      if (region === 'remaining') return keepLast ? end - first : token
-      return region === 'arena' ? this.#arena.address : this.#inputs.address + this.#regions.get(region)!
-    })
+    const run = [...Object.values(this.#rows), this.#arena.address, this.#inputs.address].join(' ')
+    const addressOf = (region: Region) => (region === 'arena' ? this.#arena.address : this.#inputs.address + this.#regions.get(region)!)
+    this.#alone.prepare(run, this.#rows, addressOf)
+    this.#team = threads > 1 ? this.#listsOf(this.compiled.teamCalls(this.#rows, threads)) : undefined
+    this.#team?.prepare(run, this.#rows, addressOf)
+  }
+
+  /**
+   * Runs the calls on threads of the pool: on one, or on those of the team, of which the first does all where the others do not come in time.
+   *
+   * @returns when the results are there; `ended` when nothing uses the memory any more
+   */
+  call(): { readonly done: Promise<void>; readonly ended: Promise<unknown> } {
+    if (this.#team) return this.#team.call()
+    const done = called(this.compiled.driver, this.#alone.address)
+    return { done, ended: done }
+  }
+
+  #listsOf(calls: TeamCalls): TeamLists {
+    const lists = this.#teams.get(calls) ?? new TeamLists(this.compiled, calls, this.#alone.address, this.options.patience)
+    this.#teams.set(calls, lists)
+    return lists
   }
 
   /** Copies rows of a view that the run has filled to where they belong in an array of all rows of the batch. */
   readOutput(view: View, batch: Batch, { first }: SequenceBlock, target: Float32Array): void {
     const { buffer, columns } = view
-    const perToken = buffer.per === 'token' && !keepsLast(this.blocks.plan, batch)
+    const perToken = buffer.per === 'token' && !keepsLast(this.compiled.plan, batch)
     const count = perToken ? this.#rows.token : this.#rows.sequence
     const to = (perToken ? batch.starts[first] : first) * columns
     const stride = rowBytes(buffer) / 4
     const from = new Float32Array(
       this.#arena.bytes.buffer,
-      this.#arena.bytes.byteOffset + viewOffset(this.blocks.plan.memory, view, this.#rows),
+      this.#arena.bytes.byteOffset + viewOffset(this.compiled.plan.memory, view, this.#rows),
     )
     if (stride === columns) target.set(from.subarray(0, count * columns), to)
     else for (let row = 0; row < count; row++) target.set(from.subarray(row * stride, row * stride + columns), to + row * columns)
   }
 
   release(): void {
-    this.#lists.release()
+    this.#alone.release()
+    for (const lists of this.#teams.values()) lists.release()
     this.#inputs.release()
     this.#arena.release()
   }
 
-  /** Gives every region but the arena its place. */
-  #layOut(scratch: number): void {
-    const { token, sequence } = this.#rows
-    const { numbers, images } = this.blocks.plan
+  /** Gives every region its place. */
+  #layOut(rows: RunRows): void {
+    if (isEqual(rows, this.#rows)) return
+    const { plan, scratch } = this.compiled
+    const { token, sequence } = rows
     let end = 0
     const place = (region: Region, bytes: number) => {
       this.#regions.set(region, end)
@@ -142,10 +140,12 @@ export class ThreadMemory {
     }
     place('sequences', 8 * sequenceWords.length * sequence)
     place('index', 4 * token)
-    for (const name of numbers) place(`number:${name}`, 4 * token)
-    for (const [name, elements] of images) place(`image:${name}`, 4 * elements * sequence)
-    place('scratch', scratch)
+    for (const name of plan.numbers) place(`number:${name}`, 4 * token)
+    for (const [name, elements] of plan.images) place(`image:${name}`, 4 * elements * sequence)
+    place('scratch', scratch.bytes(rows))
+    this.#arena.reserve(arenaBytes(plan.memory, rows))
     this.#inputs.reserve(end)
+    this.#rows = rows
   }
 
   #place(region: Region): number {
@@ -170,6 +170,16 @@ export class ThreadMemory {
       for (let j = 0; j < count; j++) places[row + j] = past + j
     }
   }
+}
+
+/** How many rows a run of these sequences has. */
+export function rowsOf(plan: Plan, batch: Batch, { first, end }: SequenceBlock): RunRows {
+  const [token, sequence] = [batch.starts[end] - batch.starts[first], end - first]
+  return { token, sequence, remaining: keepsLast(plan, batch) ? sequence : token, kept: batch.keepLast ? sequence : 0 }
+}
+
+function isEqual(a: RunRows, b: RunRows): boolean {
+  return a.token === b.token && a.sequence === b.sequence && a.remaining === b.remaining && a.kept === b.kept
 }
 
 /** Whether outputs of tokens have rows of last tokens only. */

@@ -1,0 +1,53 @@
+import { LazyTensor, type Tensor } from '../../../ir/tensor.js'
+import type { WeightBlocks } from '../../../numbers/weight-blocks.js'
+import type { Weight } from './steps.js'
+
+/** The blocks of a constant matrix [inputs, outputs] that is quantized along its inputs already, exactly; undefined for others. */
+export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' }> | undefined {
+  const { blockForm: form } = matrix
+  if (form?.axis !== 0) return undefined
+  const [inputs, outputs] = matrix.shape
+  const bits = form.dtype === 'uint4' ? 4 : 8
+  const shift = bits === 4 ? 0 : 128
+  const shape = [inputs / form.blockSize, outputs]
+  const source = new SharedBlocks(matrix)
+  return {
+    kind: 'blocks',
+    bits,
+    block: form.blockSize,
+    codes: new LazyTensor(bits === 4 ? 'uint4' : 'uint8', [shape[0], form.blockSize, outputs], () =>
+      source.part('codes', ({ codes }) => (shift ? shifted(codes, shift) : codes)),
+    ),
+    scale: new LazyTensor('float32', shape, () => source.part('scale', ({ scales }) => scales)),
+    minimum: new LazyTensor('float32', shape, () =>
+      source.part('minimum', ({ scales, minimums, zeroPoint }) =>
+        scales.map((scale, i) => (minimums?.[i] ?? 0) - scale * (zeroPoint + shift)),
+      ),
+    ),
+  }
+}
+
+function shifted(codes: WeightBlocks['codes'], shift: number): Uint8Array {
+  const result = new Uint8Array(codes.length)
+  for (let i = 0; i < result.length; i++) result[i] = codes[i] + shift
+  return result
+}
+
+/** Blocks of a tensor, kept until each part of them has been taken. */
+class SharedBlocks {
+  #blocks: Promise<WeightBlocks | null> | undefined
+  readonly #taken = new Set<string>()
+
+  constructor(readonly tensor: Tensor) {}
+
+  async part<T>(name: 'codes' | 'scale' | 'minimum', take: (blocks: WeightBlocks) => T): Promise<T> {
+    this.#blocks ??= this.tensor.blocks()
+    const blocks = await this.#blocks
+    this.#taken.add(name)
+    if (this.#taken.size === 3) {
+      this.#blocks = undefined
+      this.#taken.clear()
+    }
+    return take(blocks!)
+  }
+}

@@ -1,0 +1,103 @@
+import { system } from '../../koffi.node.js'
+import type { Plan } from '../plan/plan.js'
+import { roundUp } from '../plan/steps.js'
+import type { ConstantMemory } from './constant-memory.node.js'
+import { driver } from './driver.js'
+import { type KernelCall, kernelAt, type MappedCode, mapCode } from './memory.node.js'
+import { ParameterBlocks, type RunRows, ScratchLayout } from './parameter-blocks.js'
+import type { PlacedKernel } from './placed-kernel.js'
+import { type Amounts, amountOf, callsAlone, callsOfTeam } from './schedule.js'
+import { barrier, type SystemFunctions, startTeam } from './team.js'
+
+/** The list of each thread of a team. */
+export type TeamCalls = readonly ParameterBlocks[]
+
+/** Of kernels in memory; their constants are vectors of 64 bytes at most. */
+const alignment = 64
+
+/** A plan as machine code. */
+export class CompiledPlan {
+  readonly kernels: readonly string[]
+  readonly scratch: ScratchLayout
+  readonly alone: ParameterBlocks
+  /** Runs a list of calls. */
+  readonly driver: KernelCall
+  readonly driverAddress: number
+  /** Starts a thread of a team. */
+  readonly start: KernelCall
+  readonly functions: SystemFunctions
+  readonly #code: MappedCode
+  readonly #addresses: ReadonlyMap<string, number>
+  readonly #teams = new Map<string, TeamCalls>()
+
+  /**
+   * @param placed in the order in which they are called
+   * @param threads most threads of a team
+   * @throws TinsmithError `unsupported` where the system forbids new code, `out-of-memory`
+   */
+  constructor(
+    readonly plan: Plan,
+    readonly placed: readonly PlacedKernel[],
+    readonly constants: ConstantMemory,
+    readonly threads: number,
+  ) {
+    this.scratch = new ScratchLayout(placed, threads)
+    this.alone = new ParameterBlocks(plan, callsAlone(placed), { part: 0, parts: 1 }, this.scratch)
+    const codes = new Map<string, () => Uint8Array>([...Object.entries({ driver, startTeam, barrier }), ...codesOf(placed)])
+    const { code, addresses } = mapCodes(codes)
+    this.#code = code
+    this.#addresses = addresses
+    this.kernels = placed.map(({ key }) => key.split(' ')[0])
+    this.driverAddress = addresses.get('driver')!
+    this.driver = kernelAt(BigInt(this.driverAddress))
+    this.start = kernelAt(BigInt(addresses.get('startTeam')!))
+    this.functions = systemFunctions()
+  }
+
+  /** The address of a kernel's code. */
+  readonly codeOf = (kernel: number | 'barrier'): number => this.#addresses.get(kernel === 'barrier' ? kernel : this.placed[kernel].key)!
+
+  /** The lists of a team of so many threads for these numbers of rows. */
+  teamCalls({ token, sequence, remaining }: RunRows, parts: number): TeamCalls {
+    const [tokens, sequences, last] = [token, sequence, remaining].map((rows) => amountOf(rows, parts))
+    const key = [parts, tokens, sequences, last].join(' ')
+    const amounts: Amounts = { token: tokens, sequence: sequences, remaining: last }
+    const calls =
+      this.#teams.get(key) ??
+      callsOfTeam(this.placed, this.plan.memory, amounts, { parts, functions: this.functions }).map(
+        (list, part) => new ParameterBlocks(this.plan, list, { part, parts }, this.scratch),
+      )
+    this.#teams.set(key, calls)
+    return calls
+  }
+
+  release(): void {
+    this.#code.release()
+    this.constants.release()
+  }
+}
+
+/** The functions by which threads wait for each other. */
+function systemFunctions(): SystemFunctions {
+  const addressOf = (name: string) => Number(system().symbol(name))
+  return { system: process.platform === 'linux' ? addressOf('syscall') : 0, yield: addressOf('sched_yield') }
+}
+
+function codesOf(kernels: readonly PlacedKernel[]): [string, () => Uint8Array][] {
+  return kernels.map(({ key, code }) => [key, code])
+}
+
+/** Maps pieces of code, each once, and gives where they lie. */
+function mapCodes(codes: ReadonlyMap<string, () => Uint8Array>): { code: MappedCode; addresses: ReadonlyMap<string, number> } {
+  const pieces = [...codes].map(([key, code]) => [key, code()] as const)
+  const offsets = new Map<string, number>()
+  let end = 0
+  for (const [key, { length }] of pieces) {
+    offsets.set(key, end)
+    end += roundUp(length, alignment)
+  }
+  const all = new Uint8Array(end)
+  for (const [key, piece] of pieces) all.set(piece, offsets.get(key))
+  const code = mapCode(all)
+  return { code, addresses: new Map([...offsets].map(([key, offset]) => [key, Number(code.address) + offset])) }
+}

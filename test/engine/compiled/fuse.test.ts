@@ -1,0 +1,124 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { Random } from '../../../src/base/random.js'
+import { type Fusions, fused } from '../../../src/engine/compiled/plan/fuse.js'
+import { memoryOf, type Plan } from '../../../src/engine/compiled/plan/plan.js'
+import type { Quantization, View } from '../../../src/engine/compiled/plan/steps.js'
+import { reference } from '../../../src/engine/compiled/reference/backend.js'
+import { x64 } from '../../../src/engine/compiled/x64/backend.node.js'
+import { bytes, floats, PlanBuilder, relativeError, runPlan } from './plans.js'
+import { runsHere } from './x64/machine.js'
+
+interface Draw {
+  readonly seed: number
+  readonly lengths: readonly number[]
+  readonly columns: number
+  readonly kind: 'static' | 'rows'
+}
+
+const draws: fc.Arbitrary<Draw> = fc.record({
+  seed: fc.nat(),
+  lengths: fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 3 }),
+  columns: fc.constantFrom(5, 24, 64, 90),
+  kind: fc.constantFrom('static', 'rows'),
+})
+
+/** A block as a quantized encoder has it: three products of the same codes, attention, a norm, and a product with GELU whose codes are read. */
+function blockPlan({ seed, lengths, columns, kind }: Draw): Plan {
+  const builder = new PlanBuilder()
+  const random = new Random(seed)
+  const normals = (count: number) => Array.from({ length: count }, () => random.normal())
+  const quantized = (input: View, scale: number) => {
+    const quantization: Quantization = kind === 'static' ? { kind, scale, zeroPoint: 120 } : { kind, parameters: builder.buffer(2) }
+    const factors = random.integer(2) ? floats([input.columns], normals(input.columns)) : undefined
+    const output = builder.buffer(input.columns, { dtype: 'uint8' })
+    return { input: builder.add({ kind: 'quantize', input, factors, quantization, highest: 255, output }), quantization }
+  }
+  const product = ({ input, quantization }: ReturnType<typeof quantized>, width: number, gelu = false) =>
+    builder.add({
+      kind: 'linear',
+      input,
+      weight: {
+        kind: 'int8',
+        codes: bytes(
+          [input.columns, width],
+          Array.from({ length: input.columns * width }, () => random.integer(127) - 63),
+        ),
+        scale: floats(
+          [width],
+          Array.from({ length: width }, () => 0.01 + 0.01 * random.uniform()),
+        ),
+        input: quantization,
+      },
+      ...(random.integer(2) && { bias: floats([width], normals(width)) }),
+      ...(gelu && { activation: 'gelu' }),
+      output: builder.buffer(width),
+    })
+  const tokens = lengths.reduce((a, b) => a + b)
+  const rows = builder.rows(columns, normals(tokens * columns))
+  const weight = floats([columns], normals(columns))
+  const normalized = builder.add({ kind: 'norm', input: rows, centered: true, epsilon: 1e-5, weight, output: builder.buffer(columns) })
+  const codes = quantized(normalized, 0.03)
+  const [query, key, value] = [1, 2, 3].map(() => product(codes, columns))
+  const heads = { heads: 1, keyValueHeads: 1, scale: 0.1, causal: false }
+  const mixed = builder.add({ kind: 'attention', query, key, value, ...heads, output: builder.buffer(columns) })
+  const wide = product(quantized(mixed, 0.02), columns + 70, true)
+  return builder
+    .output('normalized', normalized)
+    .output('result', product(quantized(wide, 0.05), columns))
+    .plan()
+}
+
+function fusedPlan(plan: Plan, fusions: Fusions): Plan {
+  const outputs = [...plan.outputs.values()]
+  const steps = fused(plan.steps, outputs, fusions)
+  return { ...plan, steps, memory: memoryOf(steps, outputs) }
+}
+
+const everything: Fusions = { sideBySide: true, quantizer: true }
+
+describe('fused steps', () => {
+  it.each<Fusions>([{}, { sideBySide: true }, { quantizer: true }, everything])('compute the same: %j', (fusions) =>
+    fc.assert(
+      fc.asyncProperty(draws, async (draw) => {
+        const plan = blockPlan(draw)
+        const [got, want] = await Promise.all([runPlan(reference, fusedPlan(plan, fusions), draw), runPlan(reference, plan, draw)])
+        expect(got).toEqual(want)
+      }),
+      { numRuns: 25 },
+    ),
+  )
+
+  it('are fewer', () => {
+    const kindsOf = (kind: Draw['kind']) =>
+      fusedPlan(blockPlan({ seed: 1, lengths: [3], columns: 24, kind }), everything).steps.map((step) => step.kind)
+    expect(kindsOf('static')).toEqual(['embed', 'norm', 'linear', 'attention', 'quantize', 'linear', 'linear'])
+    expect(kindsOf('rows')).toEqual(['embed', 'norm', 'linear', 'attention', 'quantize', 'linear', 'quantize', 'linear'])
+  })
+
+  it('leave what others read, and products of weights in blocks', () => {
+    const plan = blockPlan({ seed: 2, lengths: [2], columns: 24, kind: 'static' })
+    const wide = plan.steps.find((step) => step.kind === 'linear' && step.activation)!.output
+    const shown = { ...plan, outputs: new Map([...plan.outputs, ['wide', wide]]) }
+    expect(fusedPlan(shown, everything).steps.filter(({ kind }) => kind === 'quantize')).toHaveLength(2)
+    const builder = new PlanBuilder()
+    const input = builder.rows(32, new Array(32).fill(1))
+    const tensor = (inputs: number) => floats([inputs, 8], new Array(8 * inputs).fill(1))
+    const blocks = { kind: 'blocks', bits: 8, block: 32, scale: tensor(1), minimum: tensor(1) } as const
+    for (const name of ['a', 'b'])
+      builder.output(name, builder.add({ kind: 'linear', input, weight: { ...blocks, codes: tensor(32) }, output: builder.buffer(8) }))
+    expect(fusedPlan(builder.plan(), everything).steps).toHaveLength(3)
+  })
+
+  it.skipIf(!runsHere)('give nearly the same on x64, where a code may be next to the one that is expected', () =>
+    fc.assert(
+      fc.asyncProperty(draws, async (draw) => {
+        const plan = blockPlan(draw)
+        const [got, want] = await Promise.all([runPlan(x64, fusedPlan(plan, everything), draw), runPlan(reference, plan, draw)])
+        expect(relativeError(got.outputs['normalized'], want.outputs['normalized'])).toBeLessThan(1e-5)
+        expect(relativeError(got.outputs['result'], want.outputs['result'])).toBeLessThan(0.05)
+      }),
+      { numRuns: 25 },
+    ),
+  )
+})
