@@ -462,6 +462,7 @@ export declare function evaluate(model: string, text: string, options?: Evaluate
 // commands/inspect.d.ts
 export interface InspectOptions extends CommandOptions {
     readonly graph?: boolean;
+    readonly plan?: boolean;
 }
 export interface InspectedLinear {
     readonly name: string;
@@ -486,6 +487,13 @@ export interface InspectedGraph {
     readonly bytes: number;
     readonly operators: Readonly<Record<string, number>>;
     readonly text?: string;
+    readonly plan?: InspectedPlan | {
+        readonly refused: string;
+    };
+}
+export interface InspectedPlan extends DescribedPlan {
+    readonly backend: 'x64' | 'wasm';
+    readonly without: string | null;
 }
 export interface InspectResult {
     readonly type: string;
@@ -506,7 +514,7 @@ export interface Listed {
 export declare function list(kind: ListKind): Promise<Listed[]>;
 
 // commands/load.d.ts
-export type EngineName = 'ort' | 'web';
+export type EngineName = 'ort' | 'web' | 'compiled';
 export interface LoadOptions extends CommandOptions {
     readonly dtype?: DTypeWord;
     readonly engine?: EngineName;
@@ -593,6 +601,25 @@ export interface TextSample {
 export interface SampleSet<Sample = TextSample> {
     readonly samples: readonly Sample[];
     readonly notes: readonly string[];
+}
+
+// engine/compiled/plan/describe.d.ts
+export interface DescribedStep {
+    readonly kind: string;
+    readonly name: string;
+    readonly details: readonly string[];
+    readonly rows: 'token' | 'sequence';
+    readonly columns: number;
+    readonly constantBytes: number;
+    readonly bytesPerRow: number;
+    readonly operationsPerRow: number;
+}
+export interface DescribedPlan {
+    readonly steps: readonly DescribedStep[];
+    readonly bytesPerToken: number;
+    readonly bytesPerSequence: number;
+    readonly cacheBytesPerToken: number;
+    readonly constantBytes: number;
 }
 
 // engine/open.d.ts
@@ -854,6 +881,8 @@ export declare abstract class Tensor {
     abstract read(): Promise<Elements>;
     bytes(): Promise<Uint8Array>;
     array(): Promise<NDArray>;
+    get blockForm(): BlockForm | null;
+    blocks(): Promise<WeightBlocks | null>;
 }
 
 // ir/verify.d.ts
@@ -1016,6 +1045,19 @@ export interface NDArray {
     readonly data: Elements;
 }
 export declare function ndarray(dtype: DType, shape: readonly number[], values: ArrayLike<number | bigint>): NDArray;
+
+// numbers/weight-blocks.d.ts
+export interface BlockForm {
+    readonly dtype: 'uint4' | 'int8';
+    readonly axis: number;
+    readonly blockSize: number;
+}
+export interface WeightBlocks extends BlockForm {
+    readonly codes: Uint8Array | Int8Array;
+    readonly scales: Float32Array;
+    readonly zeroPoint: number;
+    readonly minimums: Float32Array | null;
+}
 
 // onnx/external-plan.d.ts
 export interface ExternalData {

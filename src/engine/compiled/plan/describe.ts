@@ -4,7 +4,7 @@ import type { Step, View, Weight } from './steps.js'
 
 /** A step of a plan as people and machines read it. */
 export interface DescribedStep {
-  readonly kind: Step['kind']
+  readonly kind: string
   readonly name: string
   /** What is folded in: the form of the weights, bias, activation, residual ... */
   readonly details: readonly string[]
