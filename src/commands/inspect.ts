@@ -87,13 +87,13 @@ export async function inspect(source: string, options: InspectOptions = {}): Pro
 }
 
 async function inspectPlan(graph: Graph): Promise<InspectedGraph['plan']> {
-  const [{ kernelChoice }, { planOf }, { describePlan }] = [
+  const [{ compiledBackend, kernelChoice }, { planOf }, { describePlan }] = [
     await import('#kernels'),
     await import('../engine/compiled/plan/index.js'),
     await import('../engine/compiled/plan/describe.js'),
   ]
   try {
-    return { ...describePlan(await planOf(graph)), ...kernelChoice() }
+    return { ...describePlan(await planOf(graph, (await compiledBackend()).fusions)), ...kernelChoice() }
   } catch (error) {
     if (error instanceof TinsmithError && error.code === 'unsupported') return { refused: error.sentence }
     throw error

@@ -1,3 +1,4 @@
+import type { OperatorTime } from '../session.js'
 import type { Fusions } from './plan/fuse.js'
 import type { Plan } from './plan/plan.js'
 
@@ -10,9 +11,10 @@ export interface Backend {
    * Makes the kernels and packs the weights.
    *
    * @param threads how many work at the same time, at most
+   * @param profile keep the time of each step, where the backend can; runs are slower then
    * @throws TinsmithError `unsupported` where the machine cannot run the kernels, `out-of-memory`
    */
-  compile(plan: Plan, options: { readonly threads: number }): Promise<Program>
+  compile(plan: Plan, options: { readonly threads: number; readonly profile?: boolean }): Promise<Program>
 }
 
 /** A plan that is ready to run. Runs may overlap. */
@@ -27,6 +29,8 @@ export interface Program {
    * @throws TinsmithError `interrupted` when the signal fires
    */
   run(batch: Batch, signal?: AbortSignal): Promise<void>
+  /** The time of each step so far, where it is kept. */
+  profile?(): OperatorTime[] | undefined
   /** Room for keys and values of a sequence of up to `capacity` tokens. */
   allocateCache(capacity: number): Cache
   dispose(): Promise<void>

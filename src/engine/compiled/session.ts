@@ -15,9 +15,9 @@ import type { Plan } from './plan/plan.js'
  *
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
-export async function openCompiled(graph: Graph, backend: Backend, { threads }: { readonly threads: number }): Promise<Session> {
+export async function openCompiled(graph: Graph, backend: Backend, options: Parameters<Backend['compile']>[1]): Promise<Session> {
   const plan = await planOf(graph, backend.fusions)
-  return new CompiledSession(graph, plan, await backend.compile(plan, { threads }), backend.name)
+  return new CompiledSession(graph, plan, await backend.compile(plan, options), backend.name)
 }
 
 /** How many of the last tokens outputs have a row for: 1, or 0 for all. Files that take it name it so. */
@@ -157,7 +157,10 @@ class CompiledSession implements Session {
   }
 
   async profile(): Promise<OperatorTime[]> {
-    throw unsupported('The compiled engine keeps no times of operators', { hint: 'inspect --plan says what each step does.' })
+    const times = this.program.profile?.()
+    if (!times)
+      throw unsupported('The compiled engine keeps no times of operators here', { hint: 'inspect --plan says what each step does.' })
+    return times
   }
 
   async dispose(): Promise<void> {

@@ -6,6 +6,7 @@ import { badInput } from '../../base/errors.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Config, Model } from '../../ir/model.js'
 import type { Value } from '../../ir/node.js'
+import { tidy } from '../../ir/tidy.js'
 
 /** Keys of config.json that count layers. */
 const countKeys = ['num_hidden_layers', 'n_layer', 'n_layers', 'num_layers']
@@ -60,6 +61,7 @@ export function dropLayers(model: Model, kept: readonly number[]): number {
   dropCaches(graph, blocks.length, kept)
   graph.prune()
   renumber(graph, blocks, kept)
+  tidy(graph)
   model.config = withLayers(model.config, kept.length)
   return blocks.length - kept.length
 }

@@ -81,6 +81,8 @@ export interface RunPlanOptions {
   readonly pasts?: readonly number[]
   readonly images?: Batch['images']
   readonly threads?: number
+  /** Keep last tokens only: outputs behind the plan's step `keep` have a row for each sequence. */
+  readonly keepLast?: boolean
   /** Keys and values of past tokens [past, columns], by sequence and layer; made up from their place unless given. */
   readonly past?: (sequence: number, layer: number, part: 'keys' | 'values', at: number) => number
 }
@@ -98,7 +100,7 @@ const madeUp: NonNullable<RunPlanOptions['past']> = (sequence, layer, part, at) 
 export async function runPlan(
   backend: Backend,
   plan: Plan,
-  { lengths, pasts = lengths.map(() => 0), images = {}, threads = 1, past = madeUp }: RunPlanOptions,
+  { lengths, pasts = lengths.map(() => 0), images = {}, threads = 1, keepLast = false, past = madeUp }: RunPlanOptions,
 ): Promise<PlanResult> {
   const starts = Int32Array.from(
     [0, ...lengths],
@@ -126,7 +128,7 @@ export async function runPlan(
   )
   const outputs = Object.fromEntries(
     [...plan.outputs].map(([name, view]) => {
-      const rows = view.buffer.per === 'token' ? tokens : lengths.length
+      const rows = view.buffer.per === 'token' && !keepLast ? tokens : lengths.length
       return [name, new Float32Array(rows * view.columns)]
     }),
   )
@@ -136,6 +138,7 @@ export async function runPlan(
     caches,
     numbers: { row: Int32Array.from({ length: tokens }, (_, i) => i) },
     images,
+    keepLast,
     outputs,
   })
   const kept = (caches ?? []).map((cache, i) =>
@@ -149,9 +152,9 @@ export async function runPlan(
   return { outputs, caches: kept }
 }
 
-/** The largest difference, relative to the largest magnitude that is expected. */
-export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, size] = [0, 1e-30]
+/** The largest difference, relative to the largest magnitude that is expected, or to one that is given where that is larger. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>, least = 1e-30): number {
+  let [difference, size] = [0, least]
   for (let i = 0; i < expected.length; i++) {
     if (Number.isNaN(actual[i]) !== Number.isNaN(expected[i])) return Number.POSITIVE_INFINITY
     if (Number.isNaN(expected[i])) continue

@@ -9,6 +9,7 @@ import { processorFeatures } from './features.node.js'
 import { type PlacedKernel, placedKernel } from './placed-kernel.js'
 import { X64Program, type X64ProgramOptions } from './program.node.js'
 import { x64Fusions, x64Rules } from './rules.js'
+import { TimedPlan } from './timed-plan.node.js'
 
 /** Enough tokens for each read of the weights, few enough for their activations to stay in the caches of a core. */
 const blockTokens = 256
@@ -27,15 +28,17 @@ export function x64Backend(options: Partial<Omit<X64ProgramOptions, 'threads'>> 
   return {
     name: 'x64',
     fusions: x64Fusions,
-    compile: (plan, { threads }) =>
-      compile(plan, { threads: Math.min(threads, poolThreads), blockTokens, teamOperations, patience, guards: false, ...options }),
+    compile: (plan, { threads, profile = false }) => {
+      const most = profile ? 1 : Math.min(threads, poolThreads)
+      return compile(plan, { threads: most, blockTokens, teamOperations, patience, guards: false, ...options }, profile)
+    },
   }
 }
 
 /** Machine code for x64: AVX2 or more, made when a plan is compiled. */
 export const x64: Backend = x64Backend()
 
-async function compile(plan: Plan, options: X64ProgramOptions): Promise<Program> {
+async function compile(plan: Plan, options: X64ProgramOptions, profile: boolean): Promise<Program> {
   const context = contextOf(processorFeatures(), plan.steps)
   const constants = new ConstantMemory()
   const { threads } = options
@@ -48,7 +51,8 @@ async function compile(plan: Plan, options: X64ProgramOptions): Promise<Program>
       for (const kernel of await kernelsOf(x64Rules, step, context)) kernels.push(placedKernel(kernel, step, i, placement))
     }
     const operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
-    return new X64Program(new CompiledPlan(plan, kernels, constants, threads), operations, options)
+    const compiled = new (profile ? TimedPlan : CompiledPlan)(plan, kernels, constants, threads)
+    return new X64Program(compiled, operations, options)
   } catch (error) {
     constants.release()
     throw error

@@ -1,4 +1,5 @@
 import { badInput, TinsmithError, throwIfAborted } from '../../../base/errors.js'
+import type { OperatorTime } from '../../session.js'
 import type { Batch, Cache, Program } from '../backend.js'
 import type { Plan } from '../plan/plan.js'
 import { MappedCache } from './cache-memory.node.js'
@@ -6,6 +7,7 @@ import { CallQueue } from './call-queue.js'
 import type { CompiledPlan } from './compiled-plan.node.js'
 import { keepsLast, RunMemory } from './run-memory.node.js'
 import { type SequenceBlock, sequenceBlocks } from './sequence-blocks.js'
+import { TimedPlan } from './timed-plan.node.js'
 
 /** The native calls of all programs of this thread of JavaScript. */
 const calls = new CallQueue()
@@ -56,6 +58,10 @@ export class X64Program implements Program {
     throwIfAborted(signal)
     checkBatch(this.compiled.plan, batch)
     await this.#held(this.#runBlocks(batch, signal))
+  }
+
+  profile(): OperatorTime[] | undefined {
+    return this.compiled instanceof TimedPlan ? this.compiled.times() : undefined
   }
 
   allocateCache(capacity: number): Cache {

@@ -141,6 +141,27 @@ describe.skipIf(!runsHere)('runs of machine code', () => {
     await expect(compiled.run(batch)).rejects.toThrow('disposed')
   })
 
+  it('give the same and the time of each step where it is asked for', async () => {
+    const plan = smallPlan(7)
+    const compiled = await x64Backend({ blockTokens: 4 }).compile(plan, { threads: 2, profile: true })
+    const sequences = [
+      [1, 2, 3],
+      [4, 5],
+    ]
+    const batch = batchOf(sequences)
+    await compiled.run(batch)
+    expectResults(sequences, batch, await expectedRows(plan))
+    const times = compiled.profile!()!
+    expect(times.map(({ node }) => node).sort()).toEqual(plan.steps.map(({ name }) => name).sort())
+    for (const { calls, milliseconds } of times) {
+      expect(calls).toBe(2)
+      expect(milliseconds).toBeGreaterThan(0)
+    }
+    const untimed = await program(plan)
+    expect(untimed.profile!()).toBeUndefined()
+    await Promise.all([compiled.dispose(), untimed.dispose()])
+  })
+
   it('may have nothing to do', async () => {
     const compiled = await program(new PlanBuilder().plan())
     await compiled.run({ ...batchOf([[0, 1], [2]]), outputs: {} })

@@ -23,10 +23,11 @@ function normals(random: Random, count: number): number[] {
 }
 
 /** Runs the plan on both backends; every output must agree. */
-async function check(builder: PlanBuilder, options: RunPlanOptions, tolerance = 1e-5): Promise<void> {
+async function check(builder: PlanBuilder, options: RunPlanOptions, tolerance = 1e-5, least?: number): Promise<void> {
   const plan = builder.plan()
   const [got, want] = await Promise.all([runPlan(guarded, plan, options), runPlan(reference, plan, options)])
-  for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name]), name).toBeLessThanOrEqual(tolerance)
+  for (const name of plan.outputs.keys())
+    expect(relativeError(got.outputs[name], want.outputs[name], least), name).toBeLessThanOrEqual(tolerance)
 }
 
 interface Drawn {
@@ -39,7 +40,7 @@ interface Drawn {
 }
 
 /** Checks what `build` makes of drawn shapes: an output `result` beside others. */
-function property(build: (drawn: Drawn) => View, runs = 40, tolerance?: number): Promise<void> {
+function property(build: (drawn: Drawn) => View, runs = 40, tolerance?: number, least?: number): Promise<void> {
   return fc.assert(
     fc.asyncProperty(shapes, async ({ seed, lengths, columns }) => {
       const builder = new PlanBuilder()
@@ -47,7 +48,7 @@ function property(build: (drawn: Drawn) => View, runs = 40, tolerance?: number):
       const tokens = lengths.reduce((a, b) => a + b)
       const rows = (count = columns) => builder.rows(count, normals(random, tokens * count))
       builder.output('result', build({ builder, random, columns, lengths, rows }))
-      await check(builder, { lengths }, tolerance)
+      await check(builder, { lengths }, tolerance, least)
     }),
     { numRuns: runs },
   )
@@ -294,36 +295,48 @@ describe.skipIf(!runsHere)('linears agree with the reference', () => {
     }
   }
   const inputsOf = (random: Random) => 1 + random.integer(50)
+  /** What results are large beside: all may lie where GELU is zero but for rounding errors. */
+  const geluEnds = 1
 
   it('float32', () =>
-    property((drawn) => {
-      const { builder, random, columns, rows } = drawn
-      const inputs = inputsOf(random)
-      const values = floats([inputs, columns], normals(random, inputs * columns))
-      return builder.add({ kind: 'linear', input: rows(inputs), weight: { kind: 'float32', values }, ...rest(drawn) })
-    }, 60))
+    property(
+      (drawn) => {
+        const { builder, random, columns, rows } = drawn
+        const inputs = inputsOf(random)
+        const values = floats([inputs, columns], normals(random, inputs * columns))
+        return builder.add({ kind: 'linear', input: rows(inputs), weight: { kind: 'float32', values }, ...rest(drawn) })
+      },
+      60,
+      undefined,
+      geluEnds,
+    ))
 
   it.each(['static', 'rows'] as const)('int8, %s', (kind) =>
-    property((drawn) => {
-      const { builder, random, columns, rows } = drawn
-      const inputs = inputsOf(random)
-      const largest = [31, 63, 127][random.integer(3)]
-      const highest = ([127, 255] as const)[random.integer(2)]
-      const codes = bytes(
-        [inputs, columns],
-        Array.from({ length: inputs * columns }, () => random.integer(2 * largest + 1) - largest),
-      )
-      const scale = floats(
-        [columns],
-        Array.from({ length: columns }, () => 0.01 + random.uniform()),
-      )
-      const quantization =
-        kind === 'static'
-          ? ({ kind, scale: 0.25, zeroPoint: random.integer(highest + 1) } as const)
-          : ({ kind, parameters: builder.buffer(2) } as const)
-      const input = builder.add({ kind: 'quantize', input: rows(inputs), quantization, highest, output: builder.buffer(inputs, uint8) })
-      return builder.add({ kind: 'linear', input, weight: { kind: 'int8', codes, scale, input: quantization }, ...rest(drawn) })
-    }, 150),
+    property(
+      (drawn) => {
+        const { builder, random, columns, rows } = drawn
+        const inputs = inputsOf(random)
+        const largest = [31, 63, 127][random.integer(3)]
+        const highest = ([127, 255] as const)[random.integer(2)]
+        const codes = bytes(
+          [inputs, columns],
+          Array.from({ length: inputs * columns }, () => random.integer(2 * largest + 1) - largest),
+        )
+        const scale = floats(
+          [columns],
+          Array.from({ length: columns }, () => 0.01 + random.uniform()),
+        )
+        const quantization =
+          kind === 'static'
+            ? ({ kind, scale: 0.25, zeroPoint: random.integer(highest + 1) } as const)
+            : ({ kind, parameters: builder.buffer(2) } as const)
+        const input = builder.add({ kind: 'quantize', input: rows(inputs), quantization, highest, output: builder.buffer(inputs, uint8) })
+        return builder.add({ kind: 'linear', input, weight: { kind: 'int8', codes, scale, input: quantization }, ...rest(drawn) })
+      },
+      150,
+      undefined,
+      geluEnds,
+    ),
   )
 
   it.each([undefined, 'relu', 'gelu', 'gelu-tanh', 'silu'] as const)('and give codes, to the next one: %s', (activation) =>
