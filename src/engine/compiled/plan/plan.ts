@@ -37,3 +37,9 @@ export function memoryOf(steps: readonly Step[], outputs: Iterable<View>): Memor
   for (const view of outputs) touch(view, steps.length)
   return planMemory(lifetimes)
 }
+
+/** Where the keys or values of a layer begin in the cache of a sequence, in bytes for each token of its capacity. */
+export function cacheOffset({ caches }: Pick<Plan, 'caches'>, layer: number, part: 'keys' | 'values'): number {
+  const before = caches.slice(0, layer).reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
+  return 4 * (before + (part === 'values' ? caches[layer].keyColumns : 0))
+}

@@ -1,5 +1,6 @@
 import { LazyTensor, type Tensor } from '../../../ir/tensor.js'
 import type { WeightBlocks } from '../../../numbers/weight-blocks.js'
+import { moved } from './block-tensor.js'
 import type { Weight } from './steps.js'
 
 /** The blocks of a constant matrix [inputs, outputs] that is quantized along its inputs already, exactly; undefined for others. */
@@ -16,7 +17,7 @@ export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' 
     bits,
     block: form.blockSize,
     codes: new LazyTensor(bits === 4 ? 'uint4' : 'uint8', [shape[0], form.blockSize, outputs], () =>
-      source.part('codes', ({ codes }) => (shift ? shifted(codes, shift) : codes)),
+      source.part('codes', ({ codes }) => (shift ? moved(codes, new Uint8Array(codes.length), shift) : codes)),
     ),
     scale: new LazyTensor('float32', shape, () => source.part('scale', ({ scales }) => scales)),
     minimum: new LazyTensor('float32', shape, () =>
@@ -25,12 +26,6 @@ export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' 
       ),
     ),
   }
-}
-
-function shifted(codes: WeightBlocks['codes'], shift: number): Uint8Array {
-  const result = new Uint8Array(codes.length)
-  for (let i = 0; i < result.length; i++) result[i] = codes[i] + shift
-  return result
 }
 
 /** Blocks of a tensor, kept until each part of them has been taken. */

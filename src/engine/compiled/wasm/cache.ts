@@ -1,6 +1,5 @@
 import type { Cache } from '../backend.js'
-import type { Plan } from '../plan/plan.js'
-import { cacheUnit } from './layout.js'
+import { cacheOffset, type Plan } from '../plan/plan.js'
 import type { ProgramMemory } from './memory.js'
 import type { Span } from './protocol.js'
 
@@ -52,7 +51,7 @@ export class WasmCache implements Cache {
 
   #place(layer: number, part: 'keys' | 'values') {
     const { keyColumns, valueColumns } = this.plan.caches[layer]
-    const offset = this.capacity * cacheUnit(this.plan, layer, part)
+    const offset = this.capacity * cacheOffset(this.plan, layer, part)
     return { offset, columns: part === 'keys' ? keyColumns : valueColumns }
   }
 }

@@ -1,4 +1,4 @@
-import type { Plan } from '../plan/plan.js'
+import { cacheOffset, type Plan } from '../plan/plan.js'
 import { type RowKind, rowBytes, type StepKind, type View } from '../plan/steps.js'
 import { sequenceWords, viewOffset, type Word } from '../program.js'
 import type { WasmKernel } from './kernels/kernel.js'
@@ -114,7 +114,7 @@ export class Layout {
     if ('rows' in word) return at('nothing', 0, Number(word.rows === 'token'), Number(word.rows === 'sequence'))
     if ('constant' in word) return at('nothing', this.constants.get(word.constant)!)
     if ('sequences' in word) return at('table', 0)
-    if ('cache' in word) return at('nothing', cacheUnit(this.plan, word.cache.layer, word.cache.part))
+    if ('cache' in word) return at('nothing', cacheOffset(this.plan, word.cache.layer, word.cache.part))
     if ('scratch' in word) throw new Error('Scratch memory gets its place step by step')
     return this.#address(word.address)
   }
@@ -134,12 +134,6 @@ export class Layout {
     const constant = offset(0, 0)
     return at('arena', constant, offset(1, 0) - constant, offset(0, 1) - constant)
   }
-}
-
-/** Bytes for each token of its capacity that lie in a cache before the keys or values of a layer. */
-export function cacheUnit({ caches }: Plan, layer: number, part: 'keys' | 'values'): number {
-  const before = caches.slice(0, layer).reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-  return 4 * (before + (part === 'values' ? caches[layer].keyColumns : 0))
 }
 
 /** Bytes that the table of sequences has for each. */

@@ -1,5 +1,6 @@
 import { TinsmithError, unsupported } from '../../../base/errors.js'
 import { native, system } from '../../koffi.node.js'
+import { roundUp } from '../plan/steps.js'
 
 /** Memory of our own, outside JavaScript's heap. Every thread may use it by its address. */
 export interface Mapped {
@@ -117,8 +118,4 @@ export function viewMemory(address: bigint, bytes: number): Uint8Array {
 /** The address of an array's first element; the caller keeps the array while it is used. */
 export function addressOf(array: ArrayBufferView): bigint {
   return native().address(array)
-}
-
-function roundUp(value: number, unit: number): number {
-  return Math.ceil(value / unit) * unit
 }

@@ -1,4 +1,4 @@
-import type { Plan } from '../plan/plan.js'
+import { cacheOffset, type Plan } from '../plan/plan.js'
 import { isView, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { viewOffset, type Word } from '../program.js'
 
@@ -115,7 +115,7 @@ export class ParameterBlocks {
     if (typeof word === 'number') known(word)
     else if ('float' in word) known(new Uint32Array(Float32Array.of(word.float).buffer)[0])
     else if ('stride' in word) known(rowBytes(word.stride.buffer))
-    else if ('cache' in word) known(cacheOffset(this.plan, word.cache))
+    else if ('cache' in word) known(cacheOffset(this.plan, word.cache.layer, word.cache.part))
     else if ('rows' in word) inRun(undefined, nothing, { count: word.rows, ...(rows && { rows }) })
     else if ('scratch' in word) inRun('scratch', this.scratch.of(word, this.member.part), word.per && share(word.scratch))
     else if ('sequences' in word) inRun('sequences', nothing)
@@ -187,12 +187,6 @@ export class ScratchLayout {
 
 function ownBytes({ scratch }: ScratchWord): number {
   return roundUp(scratch, 64) + overrun
-}
-
-/** Where the keys or values of a layer begin in a cache, in bytes for each token of its capacity. */
-function cacheOffset({ caches }: Plan, { layer, part }: { layer: number; part: 'keys' | 'values' }): number {
-  const before = caches.slice(0, layer).reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-  return 4 * (before + (part === 'values' ? caches[layer].keyColumns : 0))
 }
 
 /** Writes a word of 64 bits; whole numbers up to 2^53 in magnitude. */
