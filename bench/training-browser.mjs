@@ -13,7 +13,7 @@ import { machine, median, modelPath, options, print, root, stop, temporaryFolder
 const given = options({ rounds: 3, steps: 20 })
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 if (!fs.existsSync(executablePath)) stop(`there is no Chromium at ${executablePath}; CHROMIUM says where it is.`)
-const embedded = path.join(root, 'assets/gloss-encoder')
+const embedded = path.join(root, 'assets/wordnet-classifier')
 if (!fs.existsSync(embedded)) console.error(`${embedded} is absent and left out`)
 const jobs = [
   ...(fs.existsSync(embedded) ? [{ name: 'embedded encoder 8 x 24', model: embedded, batch: 8, tokens: 24 }] : []),

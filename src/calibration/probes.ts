@@ -4,7 +4,7 @@ import type { Feeds, Session } from '../engine/session.js'
 import { evaluateDim } from '../ir/dimension.js'
 import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
-import { type NDArray, ndarray, sizeOf } from '../numbers/dtype.js'
+import { type NDArray, ndarray, numbersOf, sizeOf } from '../numbers/dtype.js'
 
 /** Sizes that symbols take in probes. Lengths of the past are 0 in the first probe, so that both branches of a decoder are seen. */
 const sizes: Readonly<Record<string, number>> = { batch_size: 2, sequence_length: 7 }
@@ -53,6 +53,15 @@ export async function outputsFor(
   } finally {
     await session.dispose()
   }
+}
+
+/** The numbers of an output, without what it has for tokens that a padding mask [batch, tokens] hides: that means nothing. */
+export function withoutPadding(output: NDArray, mask: NDArray | undefined): ArrayLike<number> {
+  const numbers = numbersOf(output)
+  const [batch, tokens] = mask?.shape ?? []
+  if (!mask || output.shape[0] !== batch || output.shape[1] !== tokens) return numbers
+  const width = numbers.length / (batch * tokens)
+  return Float64Array.from(numbers).filter((_, i) => Number(mask.data[Math.floor(i / width)]) !== 0)
 }
 
 function fill(input: Value, shape: readonly number[], random: Random, past: number): NDArray {

@@ -2,6 +2,7 @@ import { unsupported } from '../base/errors.js'
 import type { Graph } from '../ir/graph.js'
 import { addOperatorNames } from '../ir/module-names.js'
 import { applyRules } from '../ir/rewrite.js'
+import { packTokens, paddingNote } from '../nn/token-packing.js'
 import { type DType, dtypes } from '../numbers/dtype.js'
 import { operatorOf } from '../ops/index.js'
 import { capabilities, type TargetName } from './capabilities.js'
@@ -49,6 +50,7 @@ export function lower(graph: Graph, target: TargetName, options: LowerOptions = 
     return value
   })
   for (const value of observed) if (!lowered.outputs.includes(value)) lowered.outputs.push(value)
+  if (!observed.length && lowered.notes.has(paddingNote)) packTokens(lowered)
   applyRules(lowered, rules, { target: record, observed: new Set(observed), memo: new Map(), packed: new Map() })
   addOperatorNames(lowered)
   for (const node of lowered.allNodes()) if (node.domain) lowered.opsets.set(node.domain, lowered.opsets.get(node.domain) ?? 1)

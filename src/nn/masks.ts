@@ -1,10 +1,19 @@
 import { int } from '../ir/attribute.js'
 import type { Value } from '../ir/node.js'
+import { producedBy } from '../ir/rewrite.js'
 import type { Net, OperatorOptions } from './net.js'
 
 /** Which keys each query may see, from a 0/1 padding mask [batch, keys]: bool [batch, 1, 1, keys]. */
 export function paddingMask(net: Net, attentionMask: Value, place: OperatorOptions = {}): Value {
   return net.op('Unsqueeze', [net.op('Cast', [attentionMask], { to: int(9) }, place), net.ints([1, 2])], {}, place)
+}
+
+/** The 0/1 padding mask [batch, keys] that {@link paddingMask} made a mask [batch, 1, 1, keys] of; null where it made none. */
+export function paddingOf(mask: Value | null): Value | null {
+  const cast = producedBy(producedBy(mask, 'Unsqueeze')?.input(0) ?? null, 'Cast')
+  return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1
+    ? cast.input(0)
+    : null
 }
 
 /**

@@ -10,6 +10,7 @@ import { foldConstants } from './rewrite/fold-constants.js'
 import { fuseAttentionPass } from './rewrite/fuse-attention.js'
 import { fuseQkv } from './rewrite/fuse-qkv.js'
 import { gammaMigration } from './rewrite/gamma-migration.js'
+import { removePadding } from './rewrite/remove-padding.js'
 import { removeUnused } from './rewrite/remove-unused.js'
 import { tanhGelu } from './rewrite/tanh-gelu.js'
 import { lora } from './training/lora.js'
@@ -29,6 +30,7 @@ export const passes: readonly Pass[] = [
   fuseAttentionPass,
   gammaMigration,
   tanhGelu,
+  removePadding,
   float16,
   dynamicInt8,
   staticInt8,

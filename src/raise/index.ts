@@ -4,6 +4,7 @@ import { removeOperatorNames } from '../ir/module-names.js'
 import type { Value } from '../ir/node.js'
 import { applyRules } from '../ir/rewrite.js'
 import { tidy } from '../ir/tidy.js'
+import { paddingNote, unpackTokens } from '../nn/token-packing.js'
 import { inferNode, inferShapes } from '../ops/infer.js'
 import { upgradeGraph } from '../ops/upgrade.js'
 import type { RaiseContext, RaiseRule } from './rule.js'
@@ -49,6 +50,7 @@ export function raise(graph: Graph): Map<string, number> {
   for (const node of graph.nodes()) inferNode(node, contents)
   const context: RaiseContext = { contents, masks: new Map(), dequantized: new Map(), unpacked: new Map() }
   const counts = groups.flatMap((group) => [...applyRules(graph, group, context)])
+  if (unpackTokens(graph)) graph.notes.set(paddingNote, 'removed')
   inferShapes(graph)
   tidy(graph)
   return new Map(counts)

@@ -3,13 +3,13 @@ import { SilentProgress } from '../../src/base/progress.js'
 import { Random } from '../../src/base/random.js'
 import type { Calibration } from '../../src/calibration/calibration.js'
 import { calibrationFromTokens } from '../../src/calibration/from-text.js'
-import { probe } from '../../src/calibration/probes.js'
+import { probe, withoutPadding } from '../../src/calibration/probes.js'
 import { openGraph } from '../../src/engine/open.js'
 import type { Feeds } from '../../src/engine/session.js'
 import type { Graph } from '../../src/ir/graph.js'
 import { printGraph } from '../../src/ir/print.js'
 import { ArrayTensor } from '../../src/ir/tensor.js'
-import { isInteger, type NDArray, numbersOf } from '../../src/numbers/dtype.js'
+import { isInteger, type NDArray } from '../../src/numbers/dtype.js'
 import { encodeOnnx, readOnnx } from '../../src/onnx/index.js'
 import { evaluateGraph } from '../../src/ops/evaluate.js'
 import type { PassContext } from '../../src/passes/index.js'
@@ -34,11 +34,11 @@ export function probes(graph: Graph, seed = 1): Feeds[] {
   return pasts.map((past) => probe(graph, new Random(seed, `probe ${past}`), past))
 }
 
-/** max|a - b| over max|b|, over all arrays of `expected`; NaN counts as infinite. */
-export function farthest(got: Readonly<Record<string, NDArray>>, expected: Readonly<Record<string, NDArray>>): number {
+/** max|a - b| over max|b|, over all arrays of `expected`; NaN counts as infinite. What `mask` hides is left out. */
+export function farthest(got: Readonly<Record<string, NDArray>>, expected: Readonly<Record<string, NDArray>>, mask?: NDArray): number {
   let worst = 0
   for (const [name, array] of Object.entries(expected)) {
-    const [a, b] = [numbersOf(got[name]), numbersOf(array)]
+    const [a, b] = [withoutPadding(got[name], mask), withoutPadding(array, mask)]
     if (got[name].shape.join() !== array.shape.join()) throw new Error(`${name}: [${got[name].shape}] instead of [${array.shape}]`)
     let [most, difference] = [0, 0]
     for (let i = 0; i < b.length; i++) {

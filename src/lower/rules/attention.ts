@@ -1,9 +1,9 @@
 import { type Attributes, float, int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
-import { producedBy } from '../../ir/rewrite.js'
 import { ArrayTensor } from '../../ir/tensor.js'
 import { maskedScores } from '../../nn/attention-spelling.js'
+import { paddingOf } from '../../nn/masks.js'
 import { Net } from '../../nn/net.js'
 import { ndarray } from '../../numbers/dtype.js'
 import type { LowerRule, MaskInputs } from '../rule.js'
@@ -14,14 +14,6 @@ export const isPlain = (node: Node) =>
   !node.float('softcap', 0) &&
   !node.int('qk_matmul_output_mode', 0) &&
   node.inputs.slice(0, 3).every((input) => input?.shape?.length === 3)
-
-/** The 0/1 padding mask [batch, keys] that a mask [batch, 1, 1, keys] was made of. */
-export function paddingOf(mask: Value | null): Value | null {
-  const cast = producedBy(producedBy(mask, 'Unsqueeze')?.input(0) ?? null, 'Cast')
-  return cast?.input(0)?.shape?.length === 2 && mask?.shape?.length === 4 && mask.shape[1] === 1 && mask.shape[2] === 1
-    ? cast.input(0)
-    : null
-}
 
 /** The attribute `scale`, where the node has it. */
 export function scaleOf(node: Node): Attributes {

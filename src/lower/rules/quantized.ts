@@ -2,9 +2,10 @@ import { int } from '../../ir/attribute.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
 import { ArrayTensor } from '../../ir/tensor.js'
+import { paddingOf } from '../../nn/masks.js'
 import { Net } from '../../nn/net.js'
 import type { LowerContext, LowerRule } from '../rule.js'
-import { isPlain, paddingOf, scaleOf } from './attention.js'
+import { isPlain, scaleOf } from './attention.js'
 import { biasOf, replaceProduct } from './products.js'
 
 /** Codes with their scale and zero point, as they stand before a DequantizeLinear. */
