@@ -1,12 +1,10 @@
 import { TinsmithError } from '../base/errors.js'
 import { Random } from '../base/random.js'
-import { outputsFor, probesOf, withoutPadding } from '../calibration/probes.js'
-import type { OpenOptions } from '../engine/open.js'
-import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import { tidy } from '../ir/tidy.js'
 import { verify } from '../ir/verify.js'
 import type { PassContext, PassResult, Refusal } from '../passes/index.js'
+import { Proofs } from './proofs.js'
 import type { Recipe, RecipeStep } from './schema.js'
 
 export interface RunContext extends Omit<PassContext, 'random'> {
@@ -32,9 +30,6 @@ export interface StepReport {
   readonly details?: PassResult['details']
 }
 
-/** For a session that runs once: threads and weights laid out anew would cost more than they save. */
-const once: OpenOptions = { threads: 1, settings: { 'session.disable_prepacking': '1' } }
-
 /** What 'exact' means: largest difference over largest output. */
 const exactTolerance = 2e-5
 
@@ -47,8 +42,9 @@ export async function runRecipe(model: Model, recipe: Recipe, context: RunContex
   const reports: StepReport[] = []
   const original = recipe.steps.some(({ pass }) => pass.needs.original) ? model.clone() : undefined
   const first = await resume(model, recipe, context, reports)
+  const proofs = new Proofs(context)
   for (let i = first; i < recipe.steps.length; i++) {
-    reports.push(await runStep(model, recipe.steps[i], { ...context, original }))
+    reports.push(await runStep(model, recipe.steps[i], { ...context, original }, proofs))
     await context.store?.save(recipe, i, model, reports)
   }
   return reports
@@ -70,14 +66,14 @@ async function resume(model: Model, recipe: Recipe, { store, progress }: RunCont
   return 0
 }
 
-async function runStep(model: Model, { pass, options, optional }: RecipeStep, context: RunContext): Promise<StepReport> {
+async function runStep(model: Model, { pass, options, optional }: RecipeStep, context: RunContext, proofs: Proofs): Promise<StepReport> {
   const start = performance.now()
   context.signal?.throwIfAborted()
   if (pass.needs.calibration && !context.calibration)
     throw new TinsmithError('usage', `${pass.name} needs calibration data`, {
       hint: 'Pass --calibrate FILE: texts like those that the model will see, one a line or in a table.',
     })
-  const before = pass.exact ? [...model.graphs].map(([name, graph]) => [name, graph.clone()] as const) : []
+  const before = new Map(pass.exact ? [...model.graphs].map(([name, graph]) => [name, graph.clone()]) : [])
   const passContext: PassContext = { ...context, random: new Random(context.seed, pass.name) }
   const { changed, refused = [], details } = await pass.run(model, options, passContext)
   if (!changed && !optional) {
@@ -90,39 +86,12 @@ async function runStep(model: Model, { pass, options, optional }: RecipeStep, co
     tidy(graph)
     verify(graph)
   }
-  const difference = changed && pass.exact ? await largestDifference(before, model, context) : undefined
+  const difference = changed && pass.exact ? await proofs.largestDifference(before, model) : undefined
+  if (changed && !pass.exact) proofs.forget()
   if (difference !== undefined && !(difference <= exactTolerance))
     throw new TinsmithError(
       'difference',
       `${pass.name} must not change the outputs and changed them by ${difference.toExponential(1)} of the largest`,
     )
   return { pass: pass.name, changed, refused, seconds: (performance.now() - start) / 1e3, difference, details }
-}
-
-async function largestDifference(before: readonly (readonly [string, Graph])[], model: Model, context: RunContext): Promise<number> {
-  let worst = 0
-  for (const [name, graph] of before) {
-    const feeds = probesOf(graph, context.seed)
-    const expected = await outputsFor(feeds, context.open(graph, once))
-    const got = await outputsFor(feeds, context.open(model.graphs.get(name)!, once))
-    for (const [i, outputs] of got.entries())
-      for (const [output, array] of Object.entries(outputs))
-        if (expected[i][output]) {
-          const [want, have] = [expected[i][output], array].map((numbers) => withoutPadding(numbers, feeds[i].attention_mask))
-          worst = Math.max(worst, relativeDifference(want, have))
-        }
-  }
-  return worst
-}
-
-/** max|difference| / max|expected|; infinite where there is a NaN. */
-export function relativeDifference(expected: ArrayLike<number>, got: ArrayLike<number>): number {
-  let [most, difference] = [0, 0]
-  for (let i = 0; i < expected.length; i++) {
-    most = Math.max(most, Math.abs(expected[i]))
-    const d = Math.abs(expected[i] - got[i])
-    if (Number.isNaN(d)) return Number.POSITIVE_INFINITY
-    difference = Math.max(difference, d)
-  }
-  return most ? difference / most : difference
 }
