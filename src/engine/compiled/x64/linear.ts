@@ -12,7 +12,7 @@ import { coarseError, emitCoarseFunctions } from './functions.js'
 import { gemm, gemmParameters } from './gemm.js'
 import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
 import { panelShares } from './panel-shares.js'
-import { type PanelSource, packPanels, productsThatFit } from './panels.js'
+import { columnSums, type PanelSource, packPanels, productsThatFit } from './panels.js'
 import { multipliersOf, quantizeKernels } from './quantize.js'
 import { mayOverrun } from './rows.js'
 import { widen, widenParameters } from './widen.js'
@@ -100,16 +100,19 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
   const { epilogue, factor } = await epilogueOf(step, weight.input.kind === 'rows')
+  const sums = columnSums(codes, outputs)
+  const zeroPoint = weight.input.kind === 'static' ? weight.input.zeroPoint : 0
   const source: PanelSource = {
     inputs,
     outputs,
     codes,
+    sums,
     bias,
     factor,
     ...(weight.input.kind === 'static'
       ? {
           scale: scale.map((value) => value * (weight.input as { scale: number }).scale),
-          start: startOf(codes, outputs, weight.input.zeroPoint),
+          start: sums.map((sum) => -zeroPoint * sum),
         }
       : { scale }),
   }
@@ -147,13 +150,6 @@ async function epilogueOf(
   return quantizer
     ? { epilogue: { kind: 'codes', ...numbers }, factor: await multipliersOf(quantizer, output.columns) }
     : { epilogue: { kind: 'f32', ...numbers, residual: residual !== undefined } }
-}
-
-/** Where sums begin so that the zero point of the activations is taken off. */
-function startOf(codes: Int8Array, outputs: number, zeroPoint: number): Int32Array {
-  const start = new Int32Array(outputs)
-  for (let i = 0; i < codes.length; i += outputs) for (let n = 0; n < outputs; n++) start[n] -= zeroPoint * codes[i + n]
-  return start
 }
 
 function panelKernel(

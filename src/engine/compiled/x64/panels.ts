@@ -9,6 +9,8 @@ export interface PanelSource {
   readonly codes: Int8Array | Float32Array
   /** [outputs]: where sums begin; has bias and zero point in it where those are known beforehand. Zeros unless given. */
   readonly start?: Int32Array | Float32Array
+  /** [outputs]: the sum of each column's codes, where it is known already. */
+  readonly sums?: Int32Array
   /** [outputs]: what a sum is multiplied with. Ones unless given. */
   readonly scale?: Float32Array
   /** [outputs]: what is added after that. Zeros unless given. */
@@ -64,7 +66,7 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
   const stride = 4 * columns * (headerWords + groups)
   const bytes = new Uint8Array(count * stride)
   const places = columnOrder(machine, order)
-  const sums = machine.group === 1 ? undefined : columnSums(linear)
+  const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? columnSums(codes, outputs))
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
     const body = bytes.subarray(panel * stride, (panel + 1) * stride)
@@ -113,17 +115,51 @@ function packWords(weights: Int16Array, codes: Int8Array, outputs: number, colum
 
 /** The same, with four inputs in each word of 32 bits. */
 function packBytes(words: Int32Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
-  for (let row = 0, group = 0; row < codes.length; row += 4 * outputs, group += columns) {
-    const left = (codes.length - row) / outputs
+  const whole = codes.length - (codes.length % (4 * outputs))
+  if (whole && isInFours(to, from) && outputs % 4 === 0 && codes.byteOffset % 4 === 0)
+    packFours(words, new Int32Array(codes.buffer, codes.byteOffset, whole / 4), outputs / 4, columns, to, from)
+  else packEach(words, codes.subarray(0, whole), outputs, columns, to, from)
+  if (whole < codes.length) {
+    const last = new Int8Array(4 * outputs)
+    last.set(codes.subarray(whole))
+    packEach(words.subarray((whole / 4 / outputs) * columns), last, outputs, columns, to, from)
+  }
+}
+
+function packEach(words: Int32Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+  for (let row = 0, group = 0; row < codes.length; row += 4 * outputs, group += columns)
     for (let i = 0; i < to.length; i++) {
       const at = row + from[i]
-      let word = codes[at] & 255
-      if (left > 1) word |= (codes[at + outputs] & 255) << 8
-      if (left > 2) word |= (codes[at + 2 * outputs] & 255) << 16
-      if (left > 3) word |= codes[at + 3 * outputs] << 24
-      words[group + to[i]] = word
+      const low = (codes[at] & 255) | ((codes[at + outputs] & 255) << 8)
+      words[group + to[i]] = low | ((codes[at + 2 * outputs] & 255) << 16) | (codes[at + 3 * outputs] << 24)
     }
-  }
+}
+
+/** Whether columns come in fours, side by side here and there. */
+function isInFours(to: Int32Array, from: Int32Array): boolean {
+  const isNext = (places: Int32Array, i: number) => places[i] === places[i - (i % 4)] + (i % 4)
+  return to.length % 4 === 0 && to.every((_, i) => isNext(to, i) && isNext(from, i) && (i % 4 || from[i] % 4 === 0))
+}
+
+/** Four columns of four inputs at a time: a transposition of 4 x 4 bytes in words. */
+function packFours(words: Int32Array, fours: Int32Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+  for (let row = 0, group = 0; row < fours.length; row += 4 * outputs, group += columns)
+    for (let i = 0; i < to.length; i += 4) {
+      const at = row + (from[i] >> 2)
+      const place = group + to[i]
+      const a = fours[at]
+      const b = fours[at + outputs]
+      const c = fours[at + 2 * outputs]
+      const d = fours[at + 3 * outputs]
+      const abEven = (a & 0x00ff00ff) | ((b & 0x00ff00ff) << 8)
+      const abOdd = ((a >>> 8) & 0x00ff00ff) | (b & 0xff00ff00)
+      const cdEven = (c & 0x00ff00ff) | ((d & 0x00ff00ff) << 8)
+      const cdOdd = ((c >>> 8) & 0x00ff00ff) | (d & 0xff00ff00)
+      words[place] = (abEven & 0xffff) | (cdEven << 16)
+      words[place + 1] = (abOdd & 0xffff) | (cdOdd << 16)
+      words[place + 2] = (abEven >>> 16) | (cdEven & 0xffff0000)
+      words[place + 3] = (abOdd >>> 16) | (cdOdd & 0xffff0000)
+    }
 }
 
 /** For each place in a panel its column. Narrowing works in lanes of 128 bits: lane t of all vectors becomes neighbours. */
@@ -135,9 +171,10 @@ function columnOrder(machine: DotMachine, order: PanelLayout['order']): number[]
   })
 }
 
-function columnSums({ inputs, outputs, codes }: PanelSource): Float64Array {
-  const sums = new Float64Array(outputs)
-  for (let i = 0; i < inputs; i++) for (let n = 0; n < outputs; n++) sums[n] += codes[i * outputs + n]
+/** The sum of each column of codes. */
+export function columnSums(codes: Int8Array, outputs: number): Int32Array {
+  const sums = new Int32Array(outputs)
+  for (let row = 0; row < codes.length; row += outputs) for (let n = 0; n < outputs; n++) sums[n] += codes[row + n]
   return sums
 }
 
@@ -148,20 +185,31 @@ function columnSums({ inputs, outputs, codes }: PanelSource): Float64Array {
  * @param largest largest activation, 255 or 127
  */
 export function productsThatFit({ inputs, outputs, codes }: PanelSource, largest: number): 1 | 2 | 4 {
-  const fits = (offsets: readonly number[], step: number) => {
-    for (let first = 0; first < inputs; first += step) {
-      for (let n = 0; n < outputs; n++) {
-        let [high, low] = [0, 0]
-        for (const offset of offsets) {
-          const code = first + offset < inputs ? codes[(first + offset) * outputs + n] : 0
-          if (code > 0) high += code
-          else low += code
-        }
-        if (high * largest > 32767 || low * largest < -32768) return false
-      }
+  const padded = new Int8Array(Math.ceil(inputs / 8) * 8 * outputs)
+  padded.set(codes)
+  const [highest, lowest] = [Math.floor(32767 / largest), -Math.floor(32768 / largest)]
+  if (!pairsFit(padded, outputs, highest, lowest)) return 1
+  return foursFit(padded, outputs, [0, 1, 4, 5], highest, lowest) && foursFit(padded, outputs, [2, 3, 6, 7], highest, lowest) ? 4 : 2
+}
+
+/** Codes of different signs take from each other: alone each of them fits, and so does what is left. */
+function pairsFit(codes: Int8Array, outputs: number, highest: number, lowest: number): boolean {
+  for (let row = 0; row < codes.length; row += 2 * outputs)
+    for (let n = row; n < row + outputs; n++) {
+      const sum = codes[n] + codes[n + outputs]
+      if (sum > highest || sum < lowest) return false
     }
-    return true
-  }
-  if (fits([0, 1, 4, 5], 8) && fits([2, 3, 6, 7], 8)) return 4
-  return fits([0, 1], 2) ? 2 : 1
+  return true
+}
+
+function foursFit(codes: Int8Array, outputs: number, offsets: readonly number[], highest: number, lowest: number): boolean {
+  const [a, b, c, d] = offsets.map((offset) => offset * outputs)
+  const high = (code: number) => (code > 0 ? code : 0)
+  for (let row = 0; row < codes.length; row += 8 * outputs)
+    for (let n = row; n < row + outputs; n++) {
+      const sum = codes[n + a] + codes[n + b] + codes[n + c] + codes[n + d]
+      const most = high(codes[n + a]) + high(codes[n + b]) + high(codes[n + c]) + high(codes[n + d])
+      if (most > highest || sum - most < lowest) return false
+    }
+  return true
 }
