@@ -35,7 +35,7 @@ const addresses = {
 fs.rmSync(out, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
-  entryPoints: [path.join(dist, 'index.js'), path.join(dist, 'cli/main.js')],
+  entryPoints: ['index.js', 'load.js', 'cli/main.js'].map((file) => path.join(dist, file)),
   outdir: out,
   entryNames: '[name]',
   bundle: true,

@@ -14,7 +14,8 @@ const title = `// biome-ignore-all format: generated
 const mostLines = 40
 
 if (!fs.existsSync(path.join(root, 'dist', 'index.d.ts'))) fail('dist/index.d.ts is not there: run `npm run build` first.')
-const now = title + new Declarations(path.join(root, 'dist')).report('index.d.ts')
+const parts = fs.readFileSync(path.join(root, 'src/load.ts'), 'utf8').match(/^export .*$/gm)
+const now = `${title}${new Declarations(path.join(root, 'dist')).report('index.d.ts')}\n// tinsmith/load has of these:\n${parts.map((line) => `// ${line}`).join('\n')}\n`
 const before = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : ''
 
 if (now === before) console.log('the public API is as committed')

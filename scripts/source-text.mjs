@@ -37,12 +37,12 @@ const call = /\bimport\(\s*(?:\/\*.*?\*\/\s*)*['"]([^'"]+)['"]/g
 /**
  * What a module imports or exports from.
  *
- * @returns {{ name: string, typeOnly: boolean }[]} `typeOnly`: nothing of it is left when the program runs
+ * @returns {{ name: string, typeOnly: boolean, dynamic: boolean }[]} `typeOnly`: nothing of it is left when the program runs; `dynamic`: by `import()`
  */
 export function importsOf(source) {
   const code = source.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, '').replace(/^[ \t]*\/\/.*$/gm, '')
-  const statements = [...code.matchAll(statement)].map(([, names, name]) => ({ name, typeOnly: namesTypes(names) }))
-  return [...statements, ...[...code.matchAll(call)].map(([, name]) => ({ name, typeOnly: false }))]
+  const statements = [...code.matchAll(statement)].map(([, names, name]) => ({ name, typeOnly: namesTypes(names), dynamic: false }))
+  return [...statements, ...[...code.matchAll(call)].map(([, name]) => ({ name, typeOnly: false, dynamic: true }))]
 }
 
 function namesTypes(names) {

@@ -1,5 +1,5 @@
 // First vector of a model's folder. tinsmith.mjs FOLDER TEXT [ENGINE]
-import { load } from 'tinsmith'
+import { load } from 'tinsmith/load'
 
 const [folder, text, engine] = process.argv.slice(2)
 const pipeline = await load(folder, { engine })
