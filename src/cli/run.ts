@@ -13,8 +13,8 @@ export function addRun(program: Command, act: Act): void {
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
     .option(
       '--engine <name>',
-      'ort, web (ONNX Runtime as WebAssembly) or compiled (own kernels)',
-      oneOf('--engine', ['ort', 'web', 'compiled']),
+      'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)',
+      oneOf('--engine', ['ort', 'web', 'compiled', 'auto']),
       'ort',
     )
     .option('--max-new-tokens <n>', 'most tokens to write', wholeNumber('--max-new-tokens', 1), 128)

@@ -1,7 +1,7 @@
 import { runtime as usualRuntime } from '#engine'
 import { hardwareThreads, joinPath } from '#platform'
 import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
-import { badInput } from '../base/errors.js'
+import { badInput, TinsmithError, usage } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import type { Runtime, Session } from '../engine/session.js'
 import { resolveSource, type Source } from '../formats/index.js'
@@ -9,14 +9,19 @@ import type { Model } from '../ir/model.js'
 import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
 
-/** `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js; `compiled`: kernels of our own. */
-export type EngineName = 'ort' | 'web' | 'compiled'
+/**
+ * `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js; `compiled`: kernels of our own; `auto`: kernels of our own
+ * where machine code runs and they cover the graph, else `ort` and a warning that names the operators that are missing.
+ */
+export type EngineName = 'ort' | 'web' | 'compiled' | 'auto'
 
 export interface LoadOptions extends CommandOptions {
   /** Which file of a folder. Default: the only one, else `fp32`. */
   readonly dtype?: DTypeWord
-  /** Default `ort`. */
+  /** Default `ort`, which gives its first result sooner than `auto`, and later ones slower. */
   readonly engine?: EngineName
+  /** How many threads work for it. Default: as many as the processor has cores, 8 at most. */
+  readonly threads?: number
 }
 
 /** A model that runs, with what is to be known of it. */
@@ -56,17 +61,38 @@ interface OpenedModel extends Omit<LoadedModel, 'bytes'> {
 async function openModel(name: string, options: LoadOptions): Promise<OpenedModel> {
   const source = await resolveSource(name)
   if (options.engine === 'compiled') return openOnKernels(source, options)
-  const runtime = await runtimeOf(options.engine ?? 'ort')
+  const chosen = options.engine === 'auto' ? await openWhereCovered(source, options) : null
+  if (chosen) return chosen
+  const runtime = await runtimeOf(options.engine === 'web' ? 'web' : 'ort')
   const engine = `${runtime.name} ${runtime.version}`
   if (source.kind !== 'onnx') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
   const { path, dtype } = await chooseFile(source, options.dtype)
-  const pipeline = await createPipeline(source.folder, openSession(source, path, runtime))
+  const pipeline = await createPipeline(source.folder, openSession(source, path, runtime, options))
   return { name, pipeline, dtype, engine, measure: () => bytesOf(source, path) }
 }
 
+function threadsOf({ threads }: LoadOptions): number | undefined {
+  if (threads !== undefined && (!Number.isInteger(threads) || threads < 1))
+    throw usage(`threads must be a whole number of 1 or more, not ${threads}`)
+  return threads
+}
+
 /** The library behind an engine's name. */
-async function runtimeOf(engine: Exclude<EngineName, 'compiled'>): Promise<Runtime> {
+async function runtimeOf(engine: 'ort' | 'web'): Promise<Runtime> {
   return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
+}
+
+/** On kernels of our own, or null where these are no machine code or do not cover the graph. */
+async function openWhereCovered(source: Source, options: LoadOptions): Promise<OpenedModel | null> {
+  const { kernelChoice } = await import('#kernels')
+  if (kernelChoice().backend !== 'x64') return null
+  try {
+    return await openOnKernels(source, options)
+  } catch (error) {
+    if (!(error instanceof TinsmithError) || error.code !== 'unsupported') throw error
+    options.progress?.warn(`${error.sentence} ONNX Runtime runs it instead.`)
+    return null
+  }
 }
 
 /** The canonical graph of a file or checkpoint, compiled. */
@@ -74,7 +100,7 @@ async function openOnKernels(source: Source, options: LoadOptions): Promise<Open
   const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
   const { name } = source
   const { model, dtype, measure } = await canonicalModel(source, options)
-  const session = openCompiled(model.graph, await compiledBackend(), { threads: Math.min(8, hardwareThreads()) })
+  const session = openCompiled(model.graph, await compiledBackend(), { threads: threadsOf(options) ?? Math.min(8, hardwareThreads()) })
   const pipeline = await createPipeline(new SourceFolder(filesOf(model), name), session)
   return { name, pipeline, dtype, engine: pipeline.session.engine, measure }
 }
@@ -98,14 +124,14 @@ async function openCheckpoint({ name }: Source, runtime: Runtime, options: LoadO
   const { openSource } = await import('./source.js')
   const { model } = await openSource(name, new WarningKeeper(options.progress))
   const measure = async () => (await (await import('./figure.js')).fp32Figure(model)).bytes
-  return { pipeline: await runModel(model, name, runtime), dtype: 'fp32' as const, measure }
+  return { pipeline: await runModel(model, name, runtime, threadsOf(options)), dtype: 'fp32' as const, measure }
 }
 
 /** A pipeline over a model in memory. */
-export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime): Promise<Pipeline> {
+export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime, threads?: number): Promise<Pipeline> {
   const [{ lower }, { splitOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
   const onnx = await splitOnnx(lower(model.graph, runtime.target))
-  return createPipeline(new SourceFolder(filesOf(model), name), runtime.load(onnx))
+  return createPipeline(new SourceFolder(filesOf(model), name), runtime.load(onnx, { threads }))
 }
 
 /** What travels along, with the configuration as it is now. */
@@ -138,14 +164,13 @@ async function bytesOf({ folder }: Source, path: string): Promise<number> {
 }
 
 /** From the disk where the file lies there and the engine reads files, else from memory. */
-async function openSession({ folder, path }: Source, file: string, runtime: Runtime): Promise<Session> {
-  if (path !== null && runtime.target === 'ort-node') return runtime.load({ path: path.endsWith('.onnx') ? path : joinPath(path, file) })
+async function openSession({ folder, path }: Source, file: string, runtime: Runtime, options: LoadOptions): Promise<Session> {
+  const settings = { threads: threadsOf(options) }
+  if (path !== null && runtime.target === 'ort-node')
+    return runtime.load({ path: path.endsWith('.onnx') ? path : joinPath(path, file) }, settings)
   const below = file.slice(0, file.lastIndexOf('/') + 1)
   const external = new Map<string, Uint8Array>()
   for (const other of await folder.list())
     if (other.startsWith(`${file}_data`)) external.set(other.slice(below.length), await readAll(await folder.open(other)))
-  return runtime.load({ bytes: await readAll(await folder.open(file)), external })
+  return runtime.load({ bytes: await readAll(await folder.open(file)), external }, settings)
 }
-
-/** Names of engines. */
-export const engineNames = ['ort', 'web', 'compiled'] as const satisfies readonly EngineName[]
