@@ -89,7 +89,7 @@ describe.skipIf(!runsHere)('runs of machine code', () => {
     const counts = { done: 0, cancelled: 0 }
     const caller = async (number: number) => {
       const random = new Random(number)
-      for (let request = 0; request < 100; request++) {
+      for (let request = 0; request < 250; request++) {
         const which = random.integer(2)
         const sequences = draw(random)
         const batch = batchOf(sequences)
@@ -108,8 +108,8 @@ describe.skipIf(!runsHere)('runs of machine code', () => {
       }
     }
     await Promise.all(Array.from({ length: 40 }, (_, i) => caller(i)))
-    expect(counts.done + counts.cancelled).toBe(4000)
-    expect(counts.done).toBeGreaterThan(3000)
+    expect(counts.done + counts.cancelled).toBe(10_000)
+    expect(counts.done).toBeGreaterThan(7500)
     for (const each of programs) await each.dispose()
   })
 
