@@ -12,7 +12,7 @@ import { coarseError, emitCoarseFunctions } from './functions.js'
 import { gemm, gemmParameters } from './gemm.js'
 import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
 import { panelShares } from './panel-shares.js'
-import { columnSums, type PanelSource, packPanels, productsThatFit } from './panels.js'
+import { type PanelSource, packPanels, productsThatFit, surveyOf } from './panels.js'
 import { multipliersOf, quantizeKernels } from './quantize.js'
 import { mayOverrun } from './rows.js'
 import { widen, widenParameters } from './widen.js'
@@ -100,25 +100,25 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
   const { epilogue, factor } = await epilogueOf(step, weight.input.kind === 'rows')
-  const sums = columnSums(codes, outputs)
+  const survey = surveyOf(codes, outputs)
   const zeroPoint = weight.input.kind === 'static' ? weight.input.zeroPoint : 0
   const source: PanelSource = {
     inputs,
     outputs,
     codes,
-    sums,
+    sums: survey.sums,
     bias,
     factor,
     ...(weight.input.kind === 'static'
       ? {
           scale: scale.map((value) => value * (weight.input as { scale: number }).scale),
-          start: sums.map((sum) => -zeroPoint * sum),
+          start: survey.sums.map((sum) => -zeroPoint * sum),
         }
       : { scale }),
   }
   const { features } = context
   const exact = features.avx512Vnni || features.avxVnni
-  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(source, context.highestCode(input)))!
+  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit({ codes, outputs }, context.highestCode(input), survey))!
   const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
   if (machine.group === 4)
     return [panelKernel(step, machine, epilogue, source, { address: input }, { stride: input }, parameters, features.amxInt8)]

@@ -66,7 +66,7 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
   const stride = 4 * columns * (headerWords + groups)
   const bytes = new Uint8Array(count * stride)
   const places = columnOrder(machine, order)
-  const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? columnSums(codes, outputs))
+  const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? surveyOf(codes, outputs).sums)
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
     const body = bytes.subarray(panel * stride, (panel + 1) * stride)
@@ -171,11 +171,28 @@ function columnOrder(machine: DotMachine, order: PanelLayout['order']): number[]
   })
 }
 
-/** The sum of each column of codes. */
-export function columnSums(codes: Int8Array, outputs: number): Int32Array {
+/** What is to be known of codes before they are packed. */
+export interface CodeSurvey {
+  /** [outputs]: the sum of each column. */
+  readonly sums: Int32Array
+  /** Least and greatest sum of the codes of inputs 2i and 2i + 1 in a column. */
+  readonly pairs: readonly [number, number]
+}
+
+/** Looks at each code once. */
+export function surveyOf(codes: Int8Array, outputs: number): CodeSurvey {
   const sums = new Int32Array(outputs)
-  for (let row = 0; row < codes.length; row += outputs) for (let n = 0; n < outputs; n++) sums[n] += codes[row + n]
-  return sums
+  let [least, greatest] = [0, 0]
+  const paired = codes.length - (codes.length % (2 * outputs))
+  for (let row = 0; row < paired; row += 2 * outputs)
+    for (let n = 0; n < outputs; n++) {
+      const sum = codes[row + n] + codes[row + outputs + n]
+      sums[n] += sum
+      if (sum > greatest) greatest = sum
+      else if (sum < least) least = sum
+    }
+  for (let n = 0; paired < codes.length && n < outputs; n++) sums[n] += codes[paired + n]
+  return { sums, pairs: [least, greatest] }
 }
 
 /**
@@ -184,32 +201,30 @@ export function columnSums(codes: Int8Array, outputs: number): Int32Array {
  *
  * @param largest largest activation, 255 or 127
  */
-export function productsThatFit({ inputs, outputs, codes }: PanelSource, largest: number): 1 | 2 | 4 {
-  const padded = new Int8Array(Math.ceil(inputs / 8) * 8 * outputs)
-  padded.set(codes)
+export function productsThatFit(
+  { codes, outputs }: { readonly codes: Int8Array; readonly outputs: number },
+  largest: number,
+  { pairs } = surveyOf(codes, outputs),
+): 1 | 2 | 4 {
   const [highest, lowest] = [Math.floor(32767 / largest), -Math.floor(32768 / largest)]
-  if (!pairsFit(padded, outputs, highest, lowest)) return 1
-  return foursFit(padded, outputs, [0, 1, 4, 5], highest, lowest) && foursFit(padded, outputs, [2, 3, 6, 7], highest, lowest) ? 4 : 2
-}
-
-/** Codes of different signs take from each other: alone each of them fits, and so does what is left. */
-function pairsFit(codes: Int8Array, outputs: number, highest: number, lowest: number): boolean {
-  for (let row = 0; row < codes.length; row += 2 * outputs)
-    for (let n = row; n < row + outputs; n++) {
-      const sum = codes[n] + codes[n + outputs]
-      if (sum > highest || sum < lowest) return false
-    }
-  return true
+  // Codes of different signs take from each other: alone each of them fits, and so does what is left.
+  if (pairs[0] < lowest || pairs[1] > highest) return 1
+  return foursFit(codes, outputs, [0, 1, 4, 5], highest, lowest) && foursFit(codes, outputs, [2, 3, 6, 7], highest, lowest) ? 4 : 2
 }
 
 function foursFit(codes: Int8Array, outputs: number, offsets: readonly number[], highest: number, lowest: number): boolean {
-  const [a, b, c, d] = offsets.map((offset) => offset * outputs)
   const high = (code: number) => (code > 0 ? code : 0)
-  for (let row = 0; row < codes.length; row += 8 * outputs)
-    for (let n = row; n < row + outputs; n++) {
-      const sum = codes[n + a] + codes[n + b] + codes[n + c] + codes[n + d]
-      const most = high(codes[n + a]) + high(codes[n + b]) + high(codes[n + c]) + high(codes[n + d])
-      if (most > highest || sum - most < lowest) return false
+  for (let row = 0; row < codes.length; row += 8 * outputs) {
+    const [a, b, c, d] = offsets.map((offset) => codes.subarray(row + offset * outputs, row + (offset + 1) * outputs))
+    for (let n = 0; n < outputs; n++) {
+      // Beyond the last input there is nothing, which counts as 0.
+      const p = a[n] | 0
+      const q = b[n] | 0
+      const r = c[n] | 0
+      const s = d[n] | 0
+      const most = high(p) + high(q) + high(r) + high(s)
+      if (most > highest || p + q + r + s - most < lowest) return false
     }
+  }
   return true
 }
