@@ -98,6 +98,7 @@ export {
   TextResult,
   TextSample,
   TinsmithError,
+  TokenSequence,
   Tokenizer,
   TrainCommandOptions,
   TrainResult,
@@ -514,10 +515,11 @@ export interface Listed {
 export declare function list(kind: ListKind): Promise<Listed[]>;
 
 // commands/load.d.ts
-export type EngineName = 'ort' | 'web' | 'compiled';
+export type EngineName = 'ort' | 'web' | 'compiled' | 'auto';
 export interface LoadOptions extends CommandOptions {
     readonly dtype?: DTypeWord;
     readonly engine?: EngineName;
+    readonly threads?: number;
 }
 export declare function load(model: string, options?: LoadOptions): Promise<Pipeline>;
 
@@ -649,11 +651,17 @@ export interface OperatorTime {
     readonly calls: number;
     readonly milliseconds: number;
 }
+export interface TokenSequence {
+    logits(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
+    likeliest(ids: readonly number[], signal?: AbortSignal): Promise<number>;
+    dispose(): void;
+}
 export interface Session {
     readonly engine: string;
     readonly inputs: readonly Port[];
     readonly outputs: readonly Port[];
     run(feeds: Feeds, options?: RunOptions): Promise<Record<string, Output>>;
+    tokenSequence?(): TokenSequence | undefined;
     profile(): Promise<OperatorTime[]>;
     dispose(): Promise<void>;
 }
@@ -662,6 +670,7 @@ export interface LoadOptions {
     optimization?: 'none' | 'basic' | 'extended' | 'all';
     profile?: boolean;
     memoryPlan?: boolean;
+    machineCode?: boolean;
     settings?: Readonly<Record<string, string>>;
 }
 
@@ -1527,3 +1536,9 @@ export interface TrainedGroup {
     readonly rate: number;
     readonly weightDecay: number;
 }
+
+// tinsmith/load has of these:
+// export { openFolder } from '#platform'
+// export { type ErrorCode, TinsmithError } from './base/errors.js'
+// export { type EngineName, type LoadedModel, type LoadOptions, load, loadModel } from './commands/load.js'
+// export type { Classification, DTypeWord, Entity, GenerateOptions, Message, Pipeline, TextOrPair, Tokenizer } from './pipelines/index.js'

@@ -15,6 +15,7 @@ export type {
   Port,
   RunOptions as SessionRunOptions,
   Session,
+  TokenSequence,
 } from './engine/session.js'
 export { type GradientOptions, gradient } from './grad/index.js'
 export { type Config, type Dim, Graph, Model, Node, printGraph, printNode, Tensor, Value, verify } from './ir/index.js'

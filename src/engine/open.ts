@@ -15,5 +15,6 @@ export interface OpenOptions extends LoadOptions {
  * @throws TinsmithError `unsupported` when the runtime cannot run it, naming the operators
  */
 export async function openGraph(graph: Graph, { observe, ...options }: OpenOptions = {}): Promise<Session> {
-  return runtime.load(await splitOnnx(lower(graph, runtime.target, { observe })), options)
+  const own = options.machineCode ? ((await runtime.withOwnOperators?.(graph, observe)) ?? graph) : graph
+  return runtime.load(await splitOnnx(lower(own, runtime.target, { observe })), options)
 }

@@ -1,3 +1,4 @@
+import type { Graph } from '../ir/graph.js'
 import type { DType, NDArray } from '../numbers/dtype.js'
 import type { ExternalConstant } from '../onnx/index.js'
 
@@ -46,6 +47,19 @@ export interface OperatorTime {
   readonly milliseconds: number
 }
 
+/**
+ * A sequence that a decoder goes on with, token by token; the engine keeps its keys and values. Runs do not overlap, and take one further token at
+ * least; they throw as `Session.run` does, and leave the sequence as it was then.
+ */
+export interface TokenSequence {
+  /** Runs further tokens; the logits [vocabulary] after the last of them, which are there until the next run. */
+  logits(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>
+  /** Runs further tokens; the one with the highest logit after them, the first of equals. */
+  likeliest(ids: readonly number[], signal?: AbortSignal): Promise<number>
+  /** Frees keys and values. */
+  dispose(): void
+}
+
 /** A loaded graph on an engine. Runs may overlap; none blocks the caller's event loop. */
 export interface Session {
   readonly engine: string
@@ -56,6 +70,8 @@ export interface Session {
    * `interrupted` when the signal fires; `failed` with the engine's reason, in one sentence.
    */
   run(feeds: Feeds, options?: RunOptions): Promise<Record<string, Output>>
+  /** Begins a sequence, where the engine keeps keys and values of this graph itself: with less to do for each token than `run` has. */
+  tokenSequence?(): TokenSequence | undefined
   /** Ends profiling (needs `profile: true` at load) and returns the times, longest first. */
   profile(): Promise<OperatorTime[]>
   dispose(): Promise<void>
@@ -72,6 +88,11 @@ export interface LoadOptions {
    * shape, as in training.
    */
   memoryPlan?: boolean
+  /**
+   * Whether products of matrices and chains of elementwise operators run in machine code of our own, where the processor and the system allow
+   * it. Their results differ from the runtime's by rounding. Default false.
+   */
+  machineCode?: boolean
   /** Runtime specific settings, handed on as they are. */
   settings?: Readonly<Record<string, string>>
 }
@@ -98,4 +119,6 @@ export interface Runtime {
   /** Memory for arrays that are fed and written over (`into`) again and again; shared with the engine's threads where the platform has such memory. */
   allocate(bytes: number): ArrayBuffer | SharedArrayBuffer
   load(model: OnnxModel, options?: LoadOptions): Promise<Session>
+  /** A copy of a graph for a session with `machineCode`; values that are observed stay. */
+  withOwnOperators?(graph: Graph, observed?: readonly string[]): Promise<Graph>
 }

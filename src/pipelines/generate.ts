@@ -1,11 +1,11 @@
 import { badInput, throwIfAborted } from '../base/errors.js'
 import { Random } from '../base/random.js'
-import type { Feeds, Output, Session } from '../engine/session.js'
+import type { Feeds, Output, Session, TokenSequence } from '../engine/session.js'
 import { type NDArray, ndarray, numbersOf } from '../numbers/dtype.js'
 import { outputNamed } from './batching.js'
 import { cachePairs, oneElement, textFeeds } from './feeds.js'
 import type { Pipeline } from './pipeline.js'
-import { nextToken, type SamplingOptions } from './sampling.js'
+import { indexOfLargest, isGreedy, nextToken, type SamplingOptions } from './sampling.js'
 import { StopFilter } from './stop-filter.js'
 import type { Message } from './tokenizer.js'
 
@@ -30,55 +30,60 @@ export interface GenerateOptions extends Omit<GenerateIdsOptions, 'stopIds'> {
 const decoderContext = 16
 
 /**
- * The ids that follow a prompt, one by one. Graphs with a key-value cache are fed one token a step and their own
- * `present` outputs; others the whole sequence.
+ * The ids that follow a prompt, one by one. Where the engine has no sequences of its own, graphs with a key-value cache are fed one token a step
+ * and their own `present` outputs; others the whole sequence.
  *
  * @param prompt at least one id
  */
 export async function* generateIds(session: Session, prompt: readonly number[], options: GenerateIdsOptions = {}): AsyncGenerator<number> {
   const { maxNewTokens = 128, stopIds, seed = 0, signal } = options
   const random = new Random(seed, 'sampling')
-  const cache = new KeyValueCache(session)
+  const sequence = session.tokenSequence?.() ?? new FedBackSequence(session)
   const ids = [...prompt]
+  let fresh: readonly number[] = prompt
   try {
     for (let made = 0; made < maxNewTokens; made++) {
       throwIfAborted(signal)
-      const id = nextToken(await cache.lastLogits(ids, signal), ids, options, random)
+      const id = isGreedy(options)
+        ? await sequence.likeliest(fresh, signal)
+        : nextToken(await sequence.logits(fresh, signal), ids, options, random)
       if (stopIds?.has(id)) return
       ids.push(id)
+      fresh = [id]
       yield id
     }
   } finally {
-    cache.dispose()
+    sequence.dispose()
   }
 }
 
-/** What a decoder keeps between steps: the engine's own outputs, fed back as they are. */
-class KeyValueCache {
+/** A sequence by runs of the graph: the engine's own outputs are fed back as they are. */
+class FedBackSequence implements TokenSequence {
   readonly #session: Session
   /** Input by output. */
   readonly #pairs: ReadonlyMap<string, string>
+  readonly #ids: number[] = []
   #past: Record<string, Output> = {}
-  #length = 0
 
   constructor(session: Session) {
     this.#session = session
     this.#pairs = cachePairs(session)
   }
 
-  /** Runs the ids that are not in the cache yet; the logits [vocabulary] after the last. */
-  async lastLogits(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
-    const fresh = ids.slice(this.#length)
-    const text = { input_ids: row(fresh), attention_mask: row(ids.map(() => 1)) }
+  async likeliest(fresh: readonly number[], signal?: AbortSignal): Promise<number> {
+    return indexOfLargest(await this.logits(fresh, signal))
+  }
+
+  async logits(fresh: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    const all = [...this.#ids, ...fresh]
+    const text = { input_ids: row(this.#pairs.size ? fresh : all), attention_mask: row(all.map(() => 1)) }
     const feeds = textFeeds(this.#session, text, { ...this.#past, ...keepLastLogits(this.#session) })
     const results = await this.#session.run(feeds, { outputs: ['logits', ...this.#pairs.keys()], signal })
     const last = lastRow(results['logits'])
     results['logits'].dispose()
-    if (this.#pairs.size) {
-      this.dispose()
-      this.#past = Object.fromEntries([...this.#pairs].map(([output, input]) => [input, results[output]]))
-      this.#length = ids.length
-    }
+    this.dispose()
+    this.#past = Object.fromEntries([...this.#pairs].map(([output, input]) => [input, results[output]]))
+    this.#ids.push(...fresh)
     return last
   }
 

@@ -13,7 +13,7 @@ const pieceSize = runtime.target === 'ort-wasm' ? 1 << 21 : 1 << 16
 
 /** Zeros in memory that graphs read and write over. */
 export function flatMemory(size: number): Float32Array {
-  return new Float32Array(runtime.allocate(size * Float32Array.BYTES_PER_ELEMENT))
+  return flatKernels()?.allocate?.(size) ?? new Float32Array(runtime.allocate(size * Float32Array.BYTES_PER_ELEMENT))
 }
 
 /**

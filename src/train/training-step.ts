@@ -87,7 +87,7 @@ export class TrainingStep {
       dropout,
       graph,
       spans: spansOf(options.groups, store),
-      session: await openGraph(graph, { threads: options.threads, memoryPlan: false, settings: runtimeSettings }),
+      session: await openGraph(graph, { threads: options.threads, memoryPlan: false, machineCode: true, settings: runtimeSettings }),
       updater: await Updater.create(options.optimizer, store, linearWeights(model)),
       arithmetic: await flatArithmetic(),
       clipNorm: options.clipNorm ?? Number.POSITIVE_INFINITY,

@@ -1,7 +1,6 @@
-import { badInput } from '../../base/errors.js'
 import type { Graph } from '../../ir/graph.js'
 import { inBackground } from '../ort/c-api.node.js'
-import { type FlatArrays, type FlatGraph, type FlatKernels, halfOf, sumLanes } from './flat-kernels.js'
+import { checkFlatArrays, type FlatArrays, type FlatGraph, type FlatKernels, halfOf, sumLanes } from './flat-kernels.js'
 import { elementwiseKernel } from './x64/elementwise.js'
 import { processorFeatures } from './x64/features.node.js'
 import { addressOf, type KernelCall, type MappedCode, mapCode } from './x64/memory.node.js'
@@ -65,7 +64,12 @@ class X64FlatGraph implements FlatGraph {
     for (const [name, array] of Object.entries(outputs)) arrays.set(`output ${name}`, array)
     const numbers = new Map(Object.entries(scalars).map(([name, value]) => [`scalar ${name}`, bitsOf(value)]))
     const length = arrays.values().next().value?.length ?? 0
-    this.#check(arrays, numbers, length)
+    checkFlatArrays(
+      this.parameters.names.filter((name) => name !== 'count'),
+      inputs,
+      outputs,
+      scalars,
+    )
     const call = (start: number, end: number) => {
       const word = (name: string) =>
         name === 'count' ? end - start : (numbers.get(name) ?? addressOf(arrays.get(name)!.subarray(start, end)))
@@ -81,14 +85,6 @@ class X64FlatGraph implements FlatGraph {
 
   async dispose(): Promise<void> {
     this.code.release()
-  }
-
-  #check(arrays: ReadonlyMap<string, Float32Array>, numbers: ReadonlyMap<string, number>, length: number): void {
-    for (const name of this.parameters.names)
-      if (name !== 'count' && !arrays.has(name) && !numbers.has(name)) throw badInput(`the graph over flat memory got no ${name}`)
-    for (const [name, array] of arrays)
-      if (array.length !== length)
-        throw badInput(`${name} of a graph over flat memory has ${array.length} elements where others have ${length}`)
   }
 }
 

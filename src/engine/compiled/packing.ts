@@ -66,17 +66,31 @@ function wordsOf({ data }: NDArray): Int32Array {
  * @throws TinsmithError `bad-input` for a number that a table has no row for
  */
 export function tokenNumbers(plan: Plan, { places }: Packing, feeds: Feeds): Record<string, Int32Array> {
-  const limits = tableRows(plan)
   return Object.fromEntries(
     plan.numbers.map((name) => {
       const values = feeds[name].data as BigInt64Array
-      const limit = limits.get(name) ?? Number.POSITIVE_INFINITY
-      const numbers = Int32Array.from(places, (place) => Number(values[place]))
-      const wrong = numbers.findIndex((number) => number < 0 || number >= limit)
-      if (wrong >= 0) throw badInput(`${name} holds ${numbers[wrong]}, and the table has rows 0 to ${limit - 1}`, { where: name })
-      return [name, numbers]
+      return [
+        name,
+        checkedNumbers(
+          plan,
+          name,
+          places.map((place) => Number(values[place])),
+        ),
+      ]
     }),
   )
+}
+
+/**
+ * The numbers of tokens for an input, where its tables have rows for them.
+ *
+ * @throws TinsmithError `bad-input` for a number that a table has no row for
+ */
+export function checkedNumbers(plan: Plan, name: string, numbers: Int32Array): Int32Array {
+  const limit = tableRows(plan).get(name) ?? Number.POSITIVE_INFINITY
+  const wrong = numbers.findIndex((number) => number < 0 || number >= limit)
+  if (wrong >= 0) throw badInput(`${name} holds ${numbers[wrong]}, and the table has rows 0 to ${limit - 1}`, { where: name })
+  return numbers
 }
 
 /**

@@ -3,12 +3,13 @@ import type { Graph } from '../../ir/graph.js'
 import type { NDArray } from '../../numbers/dtype.js'
 import { checkFeeds, wantedOutputs } from '../feeds.js'
 import { ArrayOutput } from '../outputs.js'
-import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
+import type { Feeds, OperatorTime, Output, Port, RunOptions, Session, TokenSequence } from '../session.js'
 import type { Backend, Program } from './backend.js'
 import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
 import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, seenColumns, tokenNumbers, unpacked } from './packing.js'
 import { planOf } from './plan/index.js'
 import type { Plan } from './plan/plan.js'
+import { CompiledSequence } from './token-sequence.js'
 
 /**
  * Loads a canonical graph into kernels of a backend.
@@ -154,6 +155,10 @@ class CompiledSession implements Session {
     })
     if (!held) view?.release()
     return Object.fromEntries(results)
+  }
+
+  tokenSequence(): TokenSequence | undefined {
+    return CompiledSequence.of(this.plan, this.program)
   }
 
   async profile(): Promise<OperatorTime[]> {

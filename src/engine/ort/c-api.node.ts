@@ -21,6 +21,7 @@ const strings = (type: string) => koffi.pointer(koffi.pointer(type === 'str' ? '
  * removed between versions. Source: onnxruntime_c_api.h; places up to 414, which came with version 1.24.
  */
 const table = {
+  CreateStatus: [0, 'void *', ['int', 'str']],
   GetErrorCode: [1, 'int', ['void *']],
   GetErrorMessage: [2, 'str', ['void *']],
   CreateEnv: [3, 'void *', ['int', 'str', 'void *']],
@@ -32,6 +33,9 @@ const table = {
   DisableMemPattern: [17, 'void *', ['void *']],
   SetSessionGraphOptimizationLevel: [23, 'void *', ['void *', 'int']],
   SetIntraOpNumThreads: [24, 'void *', ['void *', 'int']],
+  CreateCustomOpDomain: [26, 'void *', ['str', 'void *']],
+  CustomOpDomain_Add: [27, 'void *', ['void *', 'void *']],
+  AddCustomOpDomain: [28, 'void *', ['void *', 'void *']],
   SessionGetInputCount: [30, 'void *', ['void *', 'void *']],
   SessionGetOutputCount: [31, 'void *', ['void *', 'void *']],
   SessionGetInputTypeInfo: [33, 'void *', ['void *', 'size_t', 'void *']],
@@ -55,6 +59,8 @@ const table = {
   CreateCpuMemoryInfo: [69, 'void *', ['int', 'int', 'void *']],
   AllocatorFree: [76, 'void *', ['void *', 'void *']],
   GetAllocatorWithDefaultOptions: [78, 'void *', ['void *']],
+  KernelContext_GetInput: [90, 'void *', ['void *', 'size_t', 'void *']],
+  KernelContext_GetOutput: [91, 'void *', ['void *', 'size_t', 'void *', 'size_t', 'void *']],
   ReleaseStatus: [93, 'void', ['void *']],
   ReleaseSession: [95, 'void', ['void *']],
   ReleaseValue: [96, 'void', ['void *']],
@@ -64,12 +70,13 @@ const table = {
   SessionEndProfiling: [110, 'void *', ['void *', 'void *', 'void *']],
   AddSessionConfigEntry: [130, 'void *', ['void *', 'str', 'str']],
   AddExternalInitializers: [210, 'void *', ['void *', strings('str'), 'void *', 'size_t']],
+  KernelContext_ParallelFor: [274, 'void *', ['void *', 'void *', 'size_t', 'size_t', 'void *']],
   AddExternalInitializersFromFilesInMemory: [279, 'void *', ['void *', strings(path), 'void *', 'void *', 'size_t']],
   GetTensorElementTypeAndShapeDataReference: [414, 'void *', ['void *', 'void *', 'void *', 'void *']],
 } as const
 
 /** The lowest version of the C API that has all of them. */
-const apiVersion = 24
+export const apiVersion = 24
 
 type Argument = Pointer | number | string | null | ArrayBufferView | readonly string[]
 type Result<R extends string> = R extends 'void *' ? Status : R extends 'int' ? number : R extends 'str' ? string : undefined
@@ -80,9 +87,14 @@ type Native<R extends string> = ((...args: Argument[]) => Result<R>) & {
 /** The C functions by their names. Arguments are as in the header; memory that one keeps must be kept by the caller. */
 export type Api = { readonly [K in keyof typeof table]: Native<(typeof table)[K][1]> }
 
+/** Addresses of the C functions. */
+export type Addresses = { readonly [K in keyof typeof table]: Pointer }
+
 /** The loaded library and what all sessions share. */
 export interface Library {
   readonly api: Api
+  /** Where the C functions are, for code that calls them itself. */
+  readonly addresses: Addresses
   readonly version: string
   /** Held because koffi unloads a library whose handle is collected, in spite of functions from its tables. */
   readonly handle: unknown
@@ -122,12 +134,15 @@ function load(): Library {
   const struct = getApi(apiVersion)
   if (!struct) throw unsupported(`onnxruntime-node ${version} is too old`, { where: file, hint: 'Install 1.24 or newer.' })
   const functions: Record<string, unknown> = {}
+  const addresses: Record<string, Pointer> = {}
   for (const [name, [place, result, parameters]] of Object.entries(table)) {
-    functions[name] = koffi.decode(koffi.decode(struct, 8 * place, 'void *'), koffi.proto(result, [...parameters]))
+    addresses[name] = koffi.decode(struct, 8 * place, 'void *')
+    functions[name] = koffi.decode(addresses[name], koffi.proto(result, [...parameters]))
   }
   const api = functions as unknown as Api
   return {
     api,
+    addresses: addresses as unknown as Addresses,
     version,
     handle,
     // Failures come back as statuses, so nothing below "fatal" (4) goes to stderr.

@@ -5,6 +5,7 @@ import koffi from 'koffi'
 import { usage } from '../../base/errors.js'
 import type { LoadOptions, OnnxModel, Runtime, Session } from '../session.js'
 import { check, failure, inBackground, ort, type Pointer, receive, type Status } from './c-api.node.js'
+import { ownOperatorDomain, withOwnOperators } from './own-operators.node.js'
 import { NativeSession } from './session.node.js'
 import { valueOver } from './tensors.node.js'
 
@@ -31,6 +32,7 @@ export const runtime: Runtime = {
   copiedBytes: 0,
   allocate: (bytes) => new ArrayBuffer(bytes),
   load,
+  withOwnOperators,
 }
 
 async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Session> {
@@ -47,6 +49,8 @@ async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Sessio
     check(api.SetSessionGraphOptimizationLevel(settings, levels[options.optimization ?? 'all']))
     if (options.memoryPlan === false) check(api.DisableMemPattern(settings))
     for (const [key, value] of Object.entries(options.settings ?? {})) check(api.AddSessionConfigEntry(settings, key, value))
+    const own = options.machineCode ? ownOperatorDomain() : null
+    if (own) check(api.AddCustomOpDomain(settings, own))
     if (profile) check(api.EnableProfiling(settings, join(profile, 'ort')))
     session = await create(model, settings)
     return new NativeSession(session, profile)

@@ -41,6 +41,11 @@ export function elementType(code: number): DType | undefined {
   return elementTypes[code]
 }
 
+/** The number of ONNXTensorElementDataType. */
+export function elementTypeCode(dtype: DType): number {
+  return elementTypes.indexOf(dtype)
+}
+
 /** An OrtValue with the number of those who need it. */
 export class Value {
   private owners = 1

@@ -6,6 +6,7 @@ import { memoryOf, type Plan } from '../../../src/engine/compiled/plan/plan.js'
 import type { Quantization, View } from '../../../src/engine/compiled/plan/steps.js'
 import { reference } from '../../../src/engine/compiled/reference/backend.js'
 import { x64 } from '../../../src/engine/compiled/x64/backend.node.js'
+import { ArrayTensor } from '../../../src/ir/tensor.js'
 import { bytes, floats, PlanBuilder, relativeError, runPlan } from './plans.js'
 import { runsHere } from './x64/machine.js'
 
@@ -69,6 +70,32 @@ function blockPlan({ seed, lengths, columns, kind }: Draw): Plan {
     .plan()
 }
 
+/** A gated feed-forward with weights in blocks. */
+function gatedPlan(seed: number, bits: 4 | 8, rows: number): Plan {
+  const builder = new PlanBuilder()
+  const random = new Random(seed)
+  const normals = (shape: number[]) =>
+    floats(
+      shape,
+      Array.from({ length: shape.reduce((a, b) => a * b) }, () => random.normal()),
+    )
+  const product = (input: View, outputs: number) => {
+    const blocks = input.columns / 32
+    const values = Uint8Array.from({ length: input.columns * outputs }, () => random.integer(2 ** bits))
+    const codes = new ArrayTensor('uint8', [blocks, 32, outputs], values)
+    const [scale, minimum] = [1, 2].map(() => normals([blocks, outputs]))
+    const weight = { kind: 'blocks', bits, block: 32, codes, scale, minimum } as const
+    return builder.add({ kind: 'linear', input, weight, output: builder.buffer(outputs) })
+  }
+  const input = builder.rows(
+    64,
+    Array.from({ length: rows * 64 }, () => random.normal()),
+  )
+  const [gate, up] = [96, 96].map((columns) => product(input, columns))
+  const gated = builder.add({ kind: 'activation', function: 'silu', input: gate, gate: up, output: builder.buffer(96) })
+  return builder.output('result', product(gated, 40)).plan()
+}
+
 function fusedPlan(plan: Plan, fusions: Fusions): Plan {
   const outputs = [...plan.outputs.values()]
   const steps = fused(plan.steps, outputs, fusions)
@@ -96,19 +123,27 @@ describe('fused steps', () => {
     expect(kindsOf('rows')).toEqual(['embed', 'norm', 'linear', 'attention', 'quantize', 'linear', 'quantize', 'linear'])
   })
 
-  it('leave what others read, and products of weights in blocks', () => {
+  it('leave what others read', () => {
     const plan = blockPlan({ seed: 2, lengths: [2], columns: 24, kind: 'static' })
     const wide = plan.steps.find((step) => step.kind === 'linear' && step.activation)!.output
     const shown = { ...plan, outputs: new Map([...plan.outputs, ['wide', wide]]) }
     expect(fusedPlan(shown, everything).steps.filter(({ kind }) => kind === 'quantize')).toHaveLength(2)
-    const builder = new PlanBuilder()
-    const input = builder.rows(32, new Array(32).fill(1))
-    const tensor = (inputs: number) => floats([inputs, 8], new Array(8 * inputs).fill(1))
-    const blocks = { kind: 'blocks', bits: 8, block: 32, scale: tensor(1), minimum: tensor(1) } as const
-    for (const name of ['a', 'b'])
-      builder.output(name, builder.add({ kind: 'linear', input, weight: { ...blocks, codes: tensor(32) }, output: builder.buffer(8) }))
-    expect(fusedPlan(builder.plan(), everything).steps).toHaveLength(3)
   })
+
+  it('put weights in blocks side by side', () =>
+    fc.assert(
+      fc.asyncProperty(fc.nat(), fc.constantFrom(4, 8), fc.integer({ min: 1, max: 3 }), async (seed, bits, rows) => {
+        const plan = gatedPlan(seed, bits as 4 | 8, rows)
+        const joined = fusedPlan(plan, everything)
+        expect(joined.steps.map(({ kind }) => kind)).toEqual(['embed', 'linear', 'activation', 'linear'])
+        const [got, want] = await Promise.all([
+          runPlan(reference, joined, { lengths: [rows] }),
+          runPlan(reference, plan, { lengths: [rows] }),
+        ])
+        expect(got).toEqual(want)
+      }),
+      { numRuns: 25 },
+    ))
 
   it.skipIf(!runsHere)('give nearly the same on x64, where a code may be next to the one that is expected', () =>
     fc.assert(

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MemorySource } from '../../../src/base/bytes.js'
 import { Random } from '../../../src/base/random.js'
-import { presentBlocks } from '../../../src/engine/compiled/plan/present-blocks.js'
+import { BlockTensor } from '../../../src/engine/compiled/plan/block-tensor.js'
+import { presentBlocks, presentTable } from '../../../src/engine/compiled/plan/present-blocks.js'
 import { ggufFormats } from '../../../src/formats/gguf-blocks.js'
 import { GgufTensor } from '../../../src/formats/gguf-tensor.js'
 import { ArrayTensor, transposed } from '../../../src/ir/tensor.js'
@@ -57,5 +58,21 @@ describe('a matrix that is quantized in blocks already', () => {
     const matrix = matrixOf(new Random(1), formats[0], 32, 1)
     expect(presentBlocks(matrix)).toBeUndefined()
     expect(presentBlocks(new ArrayTensor('float32', [32, 1], new Float32Array(32)))).toBeUndefined()
+  })
+
+  it('is what DequantizeLinear makes of codes with scales for blocks of rows, and a table of signed bytes', async () => {
+    const codes = new ArrayTensor(
+      'uint8',
+      [3, 64],
+      Uint8Array.from({ length: 192 }, (_, i) => (37 * i) % 256),
+    )
+    const scale = new ArrayTensor('float32', [3, 2], Float32Array.of(1, 2, 3, 4, 5, 6))
+    const zeros = (values: readonly number[]) => new ArrayTensor('uint8', [3, 2], Uint8Array.from(values))
+    const middle = new BlockTensor(codes, scale, zeros(new Array(6).fill(128)), 32)
+    expect(presentBlocks(transposed(middle))).toMatchObject({ bits: 8, block: 32 })
+    const table = (await presentTable(middle))!
+    const [values, bytes, scales] = (await Promise.all([middle, table.values, table.scale!].map((one) => one.read()))) as Float32Array[]
+    expect([...values]).toEqual([...bytes].map((byte, i) => byte * scales[Math.floor(i / 32)]))
+    expect(await presentTable(new BlockTensor(codes, scale, zeros([1, 2, 3, 4, 5, 6]), 32))).toBeUndefined()
   })
 })

@@ -1,5 +1,5 @@
 import { Tensor } from '../../../ir/tensor.js'
-import type { WeightBlocks } from '../../../numbers/weight-blocks.js'
+import type { BlockForm, WeightBlocks } from '../../../numbers/weight-blocks.js'
 
 /** A constant matrix made of codes in blocks along its rows, [rows, columns / block] scales: what DequantizeLinear of constants computes. */
 export class BlockTensor extends Tensor {
@@ -22,19 +22,21 @@ export class BlockTensor extends Tensor {
     return result
   }
 
+  override get blockForm(): BlockForm {
+    return { dtype: this.codes.dtype.endsWith('int4') ? 'uint4' : 'int8', axis: 1, blockSize: this.block }
+  }
+
   override async blocks(): Promise<WeightBlocks> {
     const bytes = (await this.codes.read()) as Uint8Array | Int8Array
     const scales = (await this.scale.read()) as Float32Array
     const zeros = this.zeroPoint && ((await this.zeroPoint.read()) as Uint8Array | Int8Array)
     // Bytes and signed codes count from the middle of their range: int8 is the one form of 8 bits.
-    const [dtype, codes, shift] = signed(this.codes.dtype, bytes)
+    const [codes, shift] = signed(this.codes.dtype, bytes)
     const first = Number(zeros?.[0] ?? 0)
     const isOne = !zeros || zeros.every((zero) => zero === first)
     return {
-      dtype,
+      ...this.blockForm,
       codes,
-      axis: 1,
-      blockSize: this.block,
       scales,
       zeroPoint: isOne ? first + shift : 0,
       minimums: isOne ? null : scales.map((scale, i) => -scale * (Number(zeros[i]) + shift)),
@@ -43,10 +45,9 @@ export class BlockTensor extends Tensor {
 }
 
 /** Codes as uint4 or int8, and what was added to them. */
-function signed(dtype: Tensor['dtype'], codes: Uint8Array | Int8Array): ['uint4' | 'int8', Uint8Array | Int8Array, number] {
-  if (dtype === 'uint4') return ['uint4', codes, 0]
-  if (dtype === 'int4') return ['uint4', moved(codes, new Uint8Array(codes.length), 8), 8]
-  return dtype === 'int8' ? ['int8', codes, 0] : ['int8', moved(codes, new Int8Array(codes.length), -128), -128]
+function signed(dtype: Tensor['dtype'], codes: Uint8Array | Int8Array): [Uint8Array | Int8Array, number] {
+  if (dtype === 'int4') return [moved(codes, new Uint8Array(codes.length), 8), 8]
+  return dtype === 'uint8' ? [moved(codes, new Int8Array(codes.length), -128), -128] : [codes, 0]
 }
 
 /** Codes plus a number, into an array of the other signedness. */

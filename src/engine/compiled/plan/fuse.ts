@@ -1,4 +1,5 @@
 import { ArrayTensor, LazyTensor, type Tensor } from '../../../ir/tensor.js'
+import { allocate } from '../../../numbers/dtype.js'
 import { isView, type Step, type StepOf, type View, viewsRead, viewsWritten, type Weight, whole } from './steps.js'
 
 /** What steps may do at once. */
@@ -91,19 +92,13 @@ function groupOf(step: Step, steps: readonly Step[], outputs: readonly View[]): 
 }
 
 function isJoinable(step: StepOf<'linear'>, steps: readonly Step[], outputs: readonly View[]): boolean {
-  const { weight, residual, quantizer, output } = step
+  const { residual, quantizer, output } = step
   const writer = steps.find((other) => isUsed(output, viewsWritten(other)))
-  return (
-    weight.kind !== 'blocks' &&
-    !residual &&
-    !quantizer &&
-    writer === step &&
-    isSame(output, whole(output.buffer)) &&
-    !isUsed(output, [step.input, ...outputs])
-  )
+  return !residual && !quantizer && writer === step && isSame(output, whole(output.buffer)) && !isUsed(output, [step.input, ...outputs])
 }
 
 function isSameForm(a: Weight, b: Weight): boolean {
+  if (a.kind === 'blocks' && b.kind === 'blocks') return a.bits === b.bits && a.block === b.block
   if (a.kind !== 'int8' || b.kind !== 'int8') return a.kind === b.kind
   if (a.input.kind === 'static')
     return b.input.kind === 'static' && a.input.scale === b.input.scale && a.input.zeroPoint === b.input.zeroPoint
@@ -112,11 +107,10 @@ function isSameForm(a: Weight, b: Weight): boolean {
 
 function weightBeside(weights: readonly Weight[]): Weight {
   const [first] = weights
-  if (first.kind === 'float32') return { ...first, values: beside(weights.flatMap((one) => (one.kind === 'float32' ? [one.values] : []))) }
-  if (first.kind === 'blocks') throw new Error('Products of weights in blocks stay as they are')
-  const codes = weights.flatMap((one) => (one.kind === 'int8' ? [one.codes] : []))
-  const scales = weights.flatMap((one) => (one.kind === 'int8' ? [one.scale] : []))
-  return { ...first, codes: beside(codes), scale: beside(scales) }
+  if (first.kind === 'float32') return { ...first, values: beside((weights as readonly (typeof first)[]).map(({ values }) => values)) }
+  const [codes, scale] = (['codes', 'scale'] as const).map((part) => beside((weights as readonly (typeof first)[]).map((one) => one[part])))
+  if (first.kind === 'int8') return { ...first, codes, scale }
+  return { ...first, codes, scale, minimum: beside((weights as readonly (typeof first)[]).map(({ minimum }) => minimum)) }
 }
 
 function biasBeside(group: readonly StepOf<'linear'>[]): Tensor | undefined {
@@ -124,14 +118,14 @@ function biasBeside(group: readonly StepOf<'linear'>[]): Tensor | undefined {
   return beside(group.map(({ bias, output: { columns } }) => bias ?? new ArrayTensor('float32', [columns], new Float32Array(columns))))
 }
 
-/** Columns of tensors [rows, columns], or [columns], side by side. */
+/** Columns of tensors [..., columns] side by side. */
 function beside(tensors: readonly Tensor[]): Tensor {
-  const [{ dtype, shape }] = tensors
-  const rows = shape.length === 1 ? 1 : shape[0]
+  const [{ dtype, shape, size }] = tensors
+  const rows = size / shape[shape.length - 1]
   const widths = tensors.map(({ size }) => size / rows)
   const columns = widths.reduce((a, b) => a + b, 0)
   return new LazyTensor(dtype, [...shape.slice(0, -1), columns], async () => {
-    const result = new (dtype === 'int8' ? Int8Array : Float32Array)(rows * columns)
+    const result = allocate(dtype, rows * columns) as Float32Array | Uint8Array
     let start = 0
     for (const [i, tensor] of tensors.entries()) {
       const values = (await tensor.read()) as typeof result

@@ -12,7 +12,7 @@ import { normRules } from './rules/norms.js'
 import { patchRules } from './rules/patches.js'
 import { poolingRules } from './rules/pooling.js'
 import { quantizedRules } from './rules/quantized.js'
-import type { View } from './steps.js'
+import { type Step, type View, whole } from './steps.js'
 import { missingOperators, type TranslationRule, Translator } from './translator.js'
 
 const families = [
@@ -54,7 +54,7 @@ export async function planOf(graph: Graph, fusions: Fusions = {}): Promise<Plan>
   translator.prune([...outputs.values()])
   const isDecoder = caches.length > 0 && [...outputs.values()].every(({ buffer }) => buffer.per === 'token')
   const joined = fused(translator.steps, [...outputs.values()], fusions)
-  const steps = isDecoder ? withKeep(joined, [...outputs.values()]) : joined
+  const steps = isDecoder ? withLikeliest(withKeep(joined, [...outputs.values()]), outputs) : joined
   const numbers = new Set(
     steps.flatMap((step) =>
       step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],
@@ -69,6 +69,18 @@ export async function planOf(graph: Graph, fusions: Fusions = {}): Promise<Plan>
     tokens,
     memory: memoryOf(steps, outputs.values()),
   }
+}
+
+/** The output of decoders' plans that graphs have not: the token with the highest logit. */
+export const likeliest = 'likeliest token'
+
+/** Adds that output where there are logits. */
+function withLikeliest(steps: readonly Step[], outputs: Map<string, View>): readonly Step[] {
+  const input = outputs.get('logits')
+  if (!input) return steps
+  const output = whole({ name: likeliest, per: input.buffer.per, columns: 1, dtype: 'float32' })
+  outputs.set(likeliest, output)
+  return [...steps, { kind: 'largest', name: likeliest, input, output }]
 }
 
 async function translate(node: Node, translator: Translator): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { type Step, type StepKind, type View, viewsRead, viewsWritten } from './steps.js'
 
 /** Kinds of steps whose rows know nothing of each other. */
-const rowWise: ReadonlySet<StepKind> = new Set(['linear', 'norm', 'quantize', 'activation', 'combine', 'length'])
+const rowWise: ReadonlySet<StepKind> = new Set(['linear', 'norm', 'quantize', 'activation', 'combine', 'length', 'largest'])
 
 /**
  * Puts a step `keep` behind the last attention, at the first place where only one buffer is needed further on: what follows need not be

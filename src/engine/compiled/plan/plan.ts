@@ -4,7 +4,7 @@ import { type Buffer, type Step, type View, viewsRead, viewsWritten } from './st
 /** A graph as steps in the order in which they run, for token rows of whole sequences without padding. */
 export interface Plan {
   readonly steps: readonly Step[]
-  /** The graph's outputs by name. */
+  /** The graph's outputs by name; those of decoders also have the `likeliest` token. */
   readonly outputs: ReadonlyMap<string, View>
   /** Inputs of the graph that give a number for each token. */
   readonly numbers: readonly string[]

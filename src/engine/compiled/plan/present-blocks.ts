@@ -1,7 +1,7 @@
 import { LazyTensor, type Tensor } from '../../../ir/tensor.js'
 import type { WeightBlocks } from '../../../numbers/weight-blocks.js'
 import { moved } from './block-tensor.js'
-import type { Weight } from './steps.js'
+import type { LookupTable, Weight } from './steps.js'
 
 /** The blocks of a constant matrix [inputs, outputs] that is quantized along its inputs already, exactly; undefined for others. */
 export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' }> | undefined {
@@ -25,6 +25,25 @@ export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' 
         scales.map((scale, i) => (minimums?.[i] ?? 0) - scale * (zeroPoint + shift)),
       ),
     ),
+  }
+}
+
+/** The widest vectors that kernels look up at once. */
+const vectorColumns = 16
+
+/** A table whose rows are quantized in blocks of signed bytes already, exactly; undefined for others. */
+export async function presentTable(table: Tensor): Promise<LookupTable | undefined> {
+  const { blockForm: form } = table
+  if (form?.axis !== 1 || form.dtype !== 'int8' || form.blockSize < vectorColumns || !Number.isInteger(Math.log2(form.blockSize)))
+    return undefined
+  const [rows, columns] = table.shape
+  const source = new SharedBlocks(table)
+  if (await source.part('minimum', ({ minimums, zeroPoint }) => minimums !== null || zeroPoint !== 0)) return undefined
+  return {
+    rows,
+    columns,
+    values: new LazyTensor('int8', [rows, columns], () => source.part('codes', ({ codes }) => codes)),
+    scale: new LazyTensor('float32', [rows, columns / form.blockSize], () => source.part('scale', ({ scales }) => scales)),
   }
 }
 

@@ -21,13 +21,18 @@ export interface View {
 /** A number for each token: an input of the graph by its name, or the token's place in its sequence, past tokens counted. */
 export type TokenNumbers = { readonly input: string } | 'index'
 
-/** A table [rows, columns] of which rows are looked up: float32, or codes with a scale for each row. */
+/** A table [rows, columns] of which rows are looked up: float32, or codes with scales. */
 export interface LookupTable {
   readonly columns: number
   readonly rows: number
   readonly values: Tensor
-  /** [rows]; the codes are int8 then. */
+  /** [rows], or [rows, blocks] for so many blocks of columns; the codes are int8 then. */
   readonly scale?: Tensor
+}
+
+/** Columns of a table of codes that share a scale. */
+export function scaledColumns({ rows, columns, scale }: LookupTable): number {
+  return (rows * columns) / scale!.size
 }
 
 export type ActivationFunction = 'gelu' | 'gelu-tanh' | 'quick-gelu' | 'silu' | 'relu' | 'tanh' | 'sigmoid'
@@ -118,6 +123,8 @@ interface Kinds {
   combine: { readonly operator: BinaryOperator; readonly left: View; readonly right: View | Tensor; readonly output: View }
   /** Euclidean length of each row; the output has one column. */
   length: { readonly input: View; readonly output: View }
+  /** The column of each row's largest number, the first of equals, as float32; any column where some are NaN. The output has one column. */
+  largest: { readonly input: View; readonly output: View }
   /**
    * Rotary position embedding of each head's first `rotary` columns, by the rows `numbers` of the tables [positions, rotary / 2]:
    * (a, b) -> (a cos - b sin, a sin + b cos), where a, b are columns 2i and 2i + 1 (`interleaved`), or i and i + rotary / 2. It may be in place.

@@ -1,5 +1,5 @@
 import type { StepKind, StepOf } from '../plan/steps.js'
-import { isView } from '../plan/steps.js'
+import { isView, scaledColumns } from '../plan/steps.js'
 import { attend, type Past } from './attention.js'
 import type { ReferenceCache } from './backend.js'
 import { activationFunctions, binaryOperators } from './functions.js'
@@ -15,10 +15,12 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
     for (const { table, numbers } of lookups) {
       const values = (await table.values.read()) as Float32Array | Int8Array
       const scale = table.scale && (await run.floats(table.scale))
+      const block = scale ? scaledColumns(table) : 1
       run.numbers(numbers).forEach((number, row) => {
-        const factor = scale ? scale[number] : 1
-        for (let column = 0; column < rows.columns; column++)
-          sums[row * rows.columns + column] += factor * values[number * rows.columns + column]
+        for (let column = 0; column < rows.columns; column++) {
+          const at = number * rows.columns + column
+          sums[row * rows.columns + column] += (scale ? scale[Math.floor(at / block)] : 1) * values[at]
+        }
       })
     }
     for (let row = 0; row < rows.count; row++) rowOf(rows, row).set(sums.subarray(row * rows.columns, (row + 1) * rows.columns))
@@ -90,6 +92,14 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
   length({ input, output }, run) {
     const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
     for (let row = 0; row < rows.count; row++) rowOf(results, row)[0] = Math.hypot(...rowOf(rows, row))
+  },
+
+  largest({ input, output }, run) {
+    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
+    for (let row = 0; row < rows.count; row++) {
+      const values = rowOf(rows, row)
+      rowOf(results, row)[0] = Math.max(0, values.indexOf(Math.max(...values)))
+    }
   },
 
   async rotary({ input, headSize, rotary, interleaved, cos, sin, numbers, output }, run) {

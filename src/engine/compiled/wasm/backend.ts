@@ -4,71 +4,79 @@ import { kernelsOf, type Word } from '../program.js'
 import { Constants } from './constants.js'
 import type { FunctionBuilder, Local } from './function.js'
 import type { KernelCode, WasmKernel } from './kernels/kernel.js'
-import { Layout } from './layout.js'
+import { Lists } from './lists.js'
 import { type ProgramMemory, programMemory } from './memory.js'
 import { ModuleBuilder, type WasmFeatures } from './module.js'
 import { wasmFeatures } from './probe.js'
 import { WasmProgram } from './program.js'
-import { highestCodes, rules } from './rules.js'
+import { highestCodes, rules, wasmFusions } from './rules.js'
+import { emitBarrier, type PlacedKernel } from './team.js'
 import { i32 } from './values.js'
-import { canShare } from './workers.js'
 
 /** Runs plans in WebAssembly, on threads of its own: in browsers, and in Node.js on every processor. */
 export const wasm: Backend = {
   name: 'wasm',
-  compile: async (plan, { threads }) => compileWith(await wasmFeatures(), plan, threads),
+  fusions: wasmFusions,
+  compile: async (plan, { threads, profile }) => compileWith(await wasmFeatures(), plan, profile ? 1 : threads, profile),
 }
 
 let programs = 0
 
 /** Compiles a plan for an engine that has these features. */
-export async function compileWith(features: WasmFeatures, plan: Plan, threads: number): Promise<WasmProgram> {
+export async function compileWith(features: WasmFeatures, plan: Plan, threads: number, profile = false): Promise<WasmProgram> {
   const memory = programMemory()
-  const { steps, addresses, weightBytes } = await placeConstants(plan, memory, features)
-  const kernels = steps.flat()
-  const { bytes, functions } = moduleOf(kernels, memory, features)
-  const layout = new Layout(plan, steps, functions, addresses)
-  const module = await WebAssembly.compile(bytes)
+  const most = memory.shared && !profile ? threads : 1
+  const { kernels, addresses, weightBytes } = await placeConstants(plan, memory, features, most)
+  const { bytes, functions, barrier } = moduleOf(kernels, memory, features)
+  const placed = kernels.map((kernel, i) => ({ ...kernel, function: functions[i] }))
   const program = new WasmProgram({
-    ...{ id: programs++, plan, memory, module, layout, weightBytes },
+    ...{ id: programs++, plan, memory, weightBytes },
+    module: await WebAssembly.compile(bytes),
+    lists: new Lists(plan, placed, addresses, most, barrier),
     kernels: kernels.map(({ key }) => key),
-    threads: canShare() ? threads : 1,
+    threads: memory.shared ? threads : 1,
+    timed: profile ? kernels.map(({ step }) => step) : undefined,
   })
   await program.start()
   return program
 }
 
 interface Placed {
-  /** The kernels of each step. */
-  readonly steps: readonly (readonly WasmKernel[])[]
+  readonly kernels: readonly Omit<PlacedKernel & WasmKernel, 'function'>[]
   readonly addresses: ReadonlyMap<ArrayBufferView, number>
   readonly weightBytes: number
 }
 
 /** Chooses the kernels, step by step, and puts what they read into memory. */
-async function placeConstants(plan: Plan, memory: ProgramMemory, features: WasmFeatures): Promise<Placed> {
+async function placeConstants(plan: Plan, memory: ProgramMemory, features: WasmFeatures, parts: number): Promise<Placed> {
   const constants = new Constants()
   const highest = highestCodes(plan)
   const addresses = new Map<ArrayBufferView, number>()
+  const tokens = new Map<ArrayBufferView, ArrayBufferView>()
   let weightBytes = 0
   const placed = (word: Word): Word => {
     if (typeof word === 'number' || !('constant' in word)) return word
-    const token = constants.settle(word.constant)
+    const token = tokens.get(word.constant) ?? constants.settle(word.constant)
+    tokens.set(word.constant, token)
     if (!addresses.has(token)) {
       addresses.set(token, memory.heap.allocate(word.constant.byteLength))
       memory.write(addresses.get(token)!, word.constant)
       weightBytes += word.constant.byteLength
     }
-    return { constant: token }
+    return { ...word, constant: token }
   }
-  const steps: WasmKernel[][] = []
-  for (const step of plan.steps) {
+  const kernels: Omit<PlacedKernel & WasmKernel, 'function'>[] = []
+  for (const [i, step] of plan.steps.entries()) {
     await constants.read(step)
-    const kernels = await kernelsOf(rules, step, { features, constants, highest })
-    steps.push(kernels.map((kernel) => ({ ...kernel, words: kernel.words.map(placed) })))
+    for (const kernel of await kernelsOf(rules, step, { features, constants, highest })) {
+      const words = kernel.words.map(placed)
+      const shares = kernel.split && Array.from({ length: parts }, (_, part) => kernel.split!(part, parts)?.map(placed) ?? null)
+      kernels.push({ ...kernel, words, shares, step: i })
+    }
+    tokens.clear()
     constants.release(step)
   }
-  return { steps, addresses, weightBytes }
+  return { kernels, addresses, weightBytes }
 }
 
 /** All kernels in one module, and the index of each one's function. */
@@ -81,8 +89,9 @@ export function moduleOf(
   const codes = new Map<string, KernelCode>()
   for (const { key, code } of kernels) if (!codes.has(key)) codes.set(key, code())
   const functions = kernels.map(({ key }) => module.function(key, ['i32'], [], codes.get(key)!).index)
+  const barrier = memory.shared ? module.function('barrier', ['i32'], [], emitBarrier).index : undefined
   module.export('drive', module.function('drive', ['i32', 'i32', 'i32'], ['i32'], emitDriver))
-  return { bytes: module.bytes(), functions }
+  return { bytes: module.bytes(), functions, barrier }
 }
 
 /** Calls the functions of a list of pairs (function, words) one after another; 1 where the word at `cancel` stopped it. */

@@ -85,6 +85,8 @@ export const instructions = {
   'i32.reinterpret_f32': 'f:i BC',
   'f32.reinterpret_i32': 'i:f BE',
   'i32.trunc_sat_f32_s': 'f:i FC 0',
+  'memory.atomic.notify': 'ii:i FE 0 m2',
+  'memory.atomic.wait32': 'iil:i FE 1 m2',
   'i32.atomic.load': 'i:i FE 10 m2',
   'i32.atomic.store': 'ii: FE 17 m2',
   'i32.atomic.rmw.add': 'ii:i FE 1E m2',

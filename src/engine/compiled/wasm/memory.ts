@@ -1,7 +1,7 @@
 import { TinsmithError } from '../../../base/errors.js'
 import { Heap, outOfMemory, pageBytes } from './heap.js'
 import type { Job, Request, Span } from './protocol.js'
-import { canShare, crew, type WasmWorker } from './workers.js'
+import { canShare, crew, type Outcome, type WasmWorker } from './workers.js'
 
 /** The memory of a program: shared with the threads, or that of the only thread, which is written by messages. */
 export interface ProgramMemory {
@@ -12,11 +12,7 @@ export interface ProgramMemory {
   /** A copy of what is there; only of shared memory. */
   read(address: number, bytes: number): Uint8Array<ArrayBuffer>
   /** Runs a job on a thread that has the module and gives what the spans hold afterwards. */
-  run(
-    job: Job,
-    load: Extract<Request, { kind: 'load' }>,
-    reads: readonly Span[],
-  ): Promise<{ cancelled: boolean; results: readonly Uint8Array[] }>
+  run(job: Job, load: Extract<Request, { kind: 'load' }>, reads: readonly Span[]): Promise<Outcome>
   /** Stops a job at the next kernel, where that is possible. */
   cancel(address: number): void
 }
@@ -54,11 +50,11 @@ class SharedMemory implements ProgramMemory {
   }
 
   async run(job: Job, load: Extract<Request, { kind: 'load' }>, reads: readonly Span[]) {
-    const { cancelled } = await crew.lend(async (worker) => {
+    const outcome = await crew.lend(async (worker) => {
       await worker.load({ ...load, memory: this.memory })
       return worker.run(job, [])
     })
-    return { cancelled, results: reads.map(({ address, bytes }) => new Uint8Array(this.memory.buffer, address, bytes)) }
+    return { ...outcome, results: reads.map(({ address, bytes }) => new Uint8Array(this.memory.buffer, address, bytes)) }
   }
 
   cancel(address: number): void {

@@ -14,13 +14,17 @@ export interface WasmFeatures {
   /** `f32x4.relaxed_madd`, fused or not. */
   readonly multiplyAdd: boolean
   /**
-   * Which products of signed bytes with numbers of 0 to 127 are exact and fastest: `pairs` by `i16x8.relaxed_dot_i8x16_i7x16_s`, `quads` by
+   * Which products of signed bytes with small numbers are exact and fastest: `pairs` by `i16x8.relaxed_dot_i8x16_i7x16_s`, `quads` by
    * `i32x4.relaxed_dot_i8x16_i7x16_add_s`, which is best where the processor adds four products by itself.
    */
   readonly dot: 'none' | 'pairs' | 'quads'
+  /** The largest of those small numbers: 127, which is sure, or 255 where the engine takes all bytes as unsigned. */
+  readonly largestCode: 127 | 255
+  /** In how many bits products are added in pairs: in 16, sums that do not fit come out wrong. */
+  readonly pairBits: 16 | 32
 }
 
-export const baselineFeatures: WasmFeatures = { multiplyAdd: false, dot: 'none' }
+export const baselineFeatures: WasmFeatures = { multiplyAdd: false, dot: 'none', largestCode: 127, pairBits: 16 }
 
 interface Signature {
   readonly parameters: readonly ValueType[]

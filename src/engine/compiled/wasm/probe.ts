@@ -1,5 +1,5 @@
 import type { Local } from './function.js'
-import { ModuleBuilder, type WasmFeatures } from './module.js'
+import { baselineFeatures, ModuleBuilder, type WasmFeatures } from './module.js'
 import { f32x4, i16x8, i32, i32x4, integers, type Value, v128 } from './values.js'
 
 let known: Promise<WasmFeatures> | undefined
@@ -26,12 +26,24 @@ const small = Uint8Array.of(127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 12
 const factors = Float32Array.of(3, -5, 0.5, 7)
 const multipliers = Float32Array.of(2, 4, -6, 0)
 
-const products = {
-  first: new Uint8Array(signed.buffer),
-  second: small,
-  start: [1000003, -7, 2 ** 30, -(2 ** 30)],
-  step: (lane: number) => [0, 1, 2, 3].reduce((sum, i) => sum + signed[4 * lane + i] * small[4 * lane + i], 0),
+/** With unsigned bytes: the largest pairs that fit in 16 bits. */
+const halved = Int8Array.of(-128, 0, -64, -64, 127, 1, 64, 64, -128, 127, -1, 1, 0, 5, -77, 100)
+const unsigned = Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 128, 200, 255, 0, 129, 254)
+
+function productsOf(first: Int8Array, second: Uint8Array) {
+  return {
+    first: new Uint8Array(first.buffer),
+    second,
+    start: [1000003, -7, 2 ** 30, -(2 ** 30)],
+    step: (lane: number) => [0, 1, 2, 3].reduce((sum, i) => sum + first[4 * lane + i] * second[4 * lane + i], 0),
+  }
 }
+
+/** Instructions that add products, with their sums. */
+const dots = {
+  pairs: (a, b, sum) => i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(a, b))),
+  quads: i32x4.relaxed_dot_i8x16_i7x16_add_s,
+} as const satisfies Readonly<Record<string, Trial['operation']>>
 
 const trials = {
   multiplyAdd: {
@@ -41,11 +53,8 @@ const trials = {
     operation: (a, b, sum) => i32x4.trunc_sat_f32x4_s(f32x4.relaxed_madd(a, b, f32x4.convert_i32x4_s(sum))),
     step: (lane) => factors[lane] * multipliers[lane],
   },
-  pairs: {
-    ...products,
-    operation: (a, b, sum) => i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(a, b))),
-  },
-  quads: { ...products, operation: i32x4.relaxed_dot_i8x16_i7x16_add_s },
+  pairs: { ...productsOf(signed, small), operation: dots.pairs },
+  quads: { ...productsOf(signed, small), operation: dots.quads },
 } as const satisfies Readonly<Record<string, Trial>>
 
 /**
@@ -55,7 +64,12 @@ const trials = {
 export async function probe(): Promise<WasmFeatures> {
   const [multiplyAdd, pairs, quads] = await Promise.all([proved(trials.multiplyAdd), proved(trials.pairs), proved(trials.quads)])
   const dot = pairs && quads ? (fastest(quads) < fastest(pairs) ? 'quads' : 'pairs') : quads ? 'quads' : pairs ? 'pairs' : 'none'
-  return { multiplyAdd: multiplyAdd !== undefined, dot }
+  if (dot === 'none') return { ...baselineFeatures, multiplyAdd: multiplyAdd !== undefined }
+  const operation = dots[dot]
+  const [bytes, sums] = await Promise.all(
+    [productsOf(halved, unsigned), productsOf(signed, unsigned)].map((given) => proved({ ...given, operation })),
+  )
+  return { multiplyAdd: multiplyAdd !== undefined, dot, largestCode: bytes ? 255 : 127, pairBits: bytes && sums ? 32 : 16 }
 }
 
 /** The trial's function where it never goes wrong. */

@@ -1,11 +1,13 @@
 import { badInput, throwIfAborted, usage } from '../../../base/errors.js'
 import { onAbort } from '../../ort/abort.js'
+import type { OperatorTime } from '../../session.js'
 import type { Batch, Program } from '../backend.js'
 import type { Plan } from '../plan/plan.js'
-import { type RowKind, rowBytes, type View } from '../plan/steps.js'
+import { type RowKind, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { arenaBytes, viewOffset } from '../program.js'
 import { WasmCache } from './cache.js'
-import { type Layout, type Places, sequenceBytes } from './layout.js'
+import { type Layout, type Places, sequenceBytes, slotHeader } from './layout.js'
+import type { Lists } from './lists.js'
 import type { ProgramMemory } from './memory.js'
 import type { Request, Span } from './protocol.js'
 import { crew, Turnstile } from './workers.js'
@@ -15,17 +17,19 @@ export interface WasmProgramParts {
   readonly plan: Plan
   readonly memory: ProgramMemory
   readonly module: WebAssembly.Module
-  readonly layout: Layout
+  readonly lists: Lists
   readonly weightBytes: number
   readonly kernels: readonly string[]
   readonly threads: number
+  /** The step of each kernel, where times are taken. */
+  readonly timed: readonly number[] | undefined
 }
 
 /** Memory for one block of sequences at a time. */
 interface Slot {
   /** Start of all; 0 before the first run. */
   start: number
-  rows: Record<RowKind, number>
+  bytes: number
 }
 
 /** Some sequences of a batch. */
@@ -45,13 +49,16 @@ export class WasmProgram implements Program {
   readonly #load: Extract<Request, { kind: 'load' }>
   readonly #running = new Set<Promise<unknown>>()
   #disposed: Promise<void> | undefined
+  readonly #milliseconds: Float64Array
+  #runs = 0
 
   constructor(parts: WasmProgramParts) {
     const { id, module, memory, weightBytes, kernels, threads } = parts
     this.#parts = parts
     this.weightBytes = weightBytes
     this.kernels = kernels
-    this.#slots = new Turnstile(Array.from({ length: threads }, () => ({ start: 0, rows: { token: 0, sequence: 0 } })))
+    this.#milliseconds = new Float64Array(kernels.length)
+    this.#slots = new Turnstile(Array.from({ length: threads }, () => ({ start: 0, bytes: 0 })))
     this.#load = { kind: 'load', program: id, module, memory: undefined, maximum: memory.pages }
   }
 
@@ -67,12 +74,24 @@ export class WasmProgram implements Program {
     if (this.#disposed) throw usage('The program was disposed')
     throwIfAborted(signal)
     const blocks = blocksOf(batch.starts, this.#parts.threads)
-    const work = Promise.allSettled(blocks.map((block) => this.#runBlock(batch, block, signal)))
+    this.#runs++
+    // Where several runs wait for threads, one for each does more than all for one after the other.
+    const isAlone = blocks.length === 1 && this.#running.size === 0
+    const work = Promise.allSettled(blocks.map((block) => this.#runBlock(batch, block, isAlone, signal)))
     this.#running.add(work)
     const outcomes = await work
     this.#running.delete(work)
     throwIfAborted(signal)
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  profile(): OperatorTime[] | undefined {
+    const { plan, timed } = this.#parts
+    if (!timed) return undefined
+    const milliseconds = new Float64Array(plan.steps.length)
+    for (const [kernel, step] of timed.entries()) milliseconds[step] += this.#milliseconds[kernel]
+    const times = plan.steps.map(({ kind, name }, i) => ({ operator: kind, node: name, calls: this.#runs, milliseconds: milliseconds[i] }))
+    return times.sort((a, b) => b.milliseconds - a.milliseconds)
   }
 
   allocateCache(capacity: number): WasmCache {
@@ -88,53 +107,77 @@ export class WasmProgram implements Program {
     return this.#disposed
   }
 
-  async #runBlock(batch: Batch, block: Block, signal: AbortSignal | undefined): Promise<void> {
+  async #runBlock(batch: Batch, block: Block, isAlone: boolean, signal: AbortSignal | undefined): Promise<void> {
     const slot = await this.#slots.take()
     try {
-      if (!signal?.aborted) await this.#runIn(slot, batch, block, signal)
+      if (!signal?.aborted) await this.#runIn(slot, batch, block, isAlone, signal)
     } finally {
       this.#slots.give(slot)
     }
   }
 
-  async #runIn(slot: Slot, batch: Batch, block: Block, signal: AbortSignal | undefined): Promise<void> {
-    const { id, plan, memory, layout, kernels } = this.#parts
+  async #runIn(slot: Slot, batch: Batch, block: Block, isAlone: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const { memory, lists } = this.#parts
     const rows = { token: batch.starts[block.end] - batch.starts[block.first], sequence: block.end - block.first }
-    this.#makeRoom(slot, rows)
-    const { cancel, list, places } = placesIn(slot, layout, plan)
-    memory.write(cancel, Int32Array.of(0))
-    memory.write(list, layout.fill(list, places, rows, batch.keepLast ?? false))
+    const layouts = isAlone ? lists.together(rows) : lists.alone
+    this.#makeRoom(slot, layouts, rows)
+    const { threads } = placesIn(slot.start, layouts, this.#parts, rows)
+    const [{ places }] = threads
+    memory.write(places.header, new Int32Array(slotHeader.bytes / 4))
+    for (const { list, layout, places: own } of threads) memory.write(list, layout.fill(list, own, rows, batch.keepLast ?? false))
     this.#writeInputs(places, batch, block)
     const outputs = this.#outputs(batch, block, places, rows)
     const caches = memory.shared ? [] : this.#cacheSpans(batch, block)
-    const stop = onAbort(signal, () => memory.cancel(cancel))
-    try {
-      const job = { program: id, list, count: kernels.length, cancel }
-      const { cancelled, results } = await memory.run(job, this.#load, [
-        ...outputs.map(({ span }) => span),
-        ...caches.map(({ span }) => span),
-      ])
-      if (cancelled || signal?.aborted) return
-      for (const [i, { view, target, count, first }] of outputs.entries()) copyRows(results[i], view, count, target, first)
-      for (const [i, { cache, span }] of caches.entries()) cache.keep(span, results[outputs.length + i])
-    } finally {
-      stop()
-    }
+    const reads = [...outputs.map(({ span }) => span), ...caches.map(({ span }) => span)]
+    const results = await this.#runLists(threads, reads, signal)
+    if (!results || signal?.aborted) return
+    for (const [i, { view, target, count, first }] of outputs.entries()) copyRows(results[i], view, count, target, first)
+    for (const [i, { cache, span }] of caches.entries()) cache.keep(span, results[outputs.length + i])
   }
 
-  #makeRoom(slot: Slot, rows: Readonly<Record<RowKind, number>>): void {
-    if (slot.start && rows.token <= slot.rows.token && rows.sequence <= slot.rows.sequence) return
-    const { memory, layout, plan } = this.#parts
+  /** Has each list run by a thread, and gives what the spans hold afterwards; nothing where that was cancelled. A thread that fails stops the others. */
+  async #runLists(
+    threads: readonly ThreadPlaces[],
+    reads: readonly Span[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly Uint8Array[] | undefined> {
+    const { id, memory, timed } = this.#parts
+    const cancel = threads[0].places.header + slotHeader.cancel
+    const stop = onAbort(signal, () => memory.cancel(cancel))
+    const jobs = threads.map(async ({ list, layout }) => {
+      const job = { program: id, list, count: layout.calls.length, cancel, timed: timed !== undefined }
+      try {
+        return await memory.run(job, this.#load, threads.length > 1 ? [] : reads)
+      } catch (error) {
+        memory.cancel(cancel)
+        throw error
+      }
+    })
+    const outcomes = await Promise.allSettled(jobs)
+    stop()
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+    const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+    if (done.some(({ cancelled }) => cancelled)) return undefined
+    const [{ results, milliseconds }] = done
+    milliseconds?.forEach((time, kernel) => {
+      this.#milliseconds[kernel] += time
+    })
+    return threads.length > 1 ? reads.map(({ address, bytes }) => memory.read(address, bytes)) : results
+  }
+
+  #makeRoom(slot: Slot, layouts: readonly Layout[], rows: Readonly<Record<RowKind, number>>): void {
+    const { memory } = this.#parts
+    const { end } = placesIn(0, layouts, this.#parts, rows)
+    if (slot.start && end <= slot.bytes) return
     if (slot.start) memory.heap.free(slot.start)
     slot.start = 0
-    const enough = { token: Math.max(rows.token, slot.rows.token), sequence: Math.max(rows.sequence, slot.rows.sequence) }
-    slot.rows = { token: 0, sequence: 0 }
-    slot.start = memory.heap.allocate(placesIn({ start: 0, rows: enough }, layout, plan).end)
-    slot.rows = enough
+    slot.start = memory.heap.allocate(end)
+    slot.bytes = end
   }
 
   #writeInputs({ table, numbers, images }: Places, batch: Batch, { first, end }: Block): void {
-    const { memory, layout, plan } = this.#parts
+    const { memory, lists, plan } = this.#parts
+    const { numbers: inputs } = lists.alone[0]
     const [from, to] = [batch.starts[first], batch.starts[end]]
     const sequences = new Int32Array(((end - first) * sequenceBytes) / 4)
     const index = new Int32Array(to - from)
@@ -146,7 +189,7 @@ export class WasmProgram implements Program {
       for (let row = 0; row < count; row++) index[start + row] = batch.pasts[i] + row
     }
     memory.write(table, sequences)
-    for (const [i, name] of layout.numbers.entries())
+    for (const [i, name] of inputs.entries())
       memory.write(numbers + 4 * i * (to - from), name === 'index' ? index : batch.numbers[name].subarray(from, to))
     let at = images
     for (const [name, elements] of plan.images) {
@@ -178,16 +221,40 @@ export class WasmProgram implements Program {
   }
 }
 
-/** Where the parts of a slot lie, and where it ends. */
-function placesIn({ start, rows }: Slot, layout: Layout, plan: Plan) {
-  const aligned = (bytes: number) => Math.ceil(bytes / 64) * 64
-  const list = start + 64
-  const table = list + aligned(layout.bytes)
-  const numbers = table + aligned(rows.sequence * sequenceBytes)
-  const images = numbers + aligned(4 * rows.token * layout.numbers.length)
-  const arena = images + aligned(layout.imageBytes * rows.sequence)
-  const scratch = arena + aligned(arenaBytes(plan.memory, rows))
-  return { cancel: start, list, places: { scratch, table, numbers, images, arena }, end: scratch + layout.scratchBytes(rows) }
+/** The list of a thread, and the places that its kernels see. */
+interface ThreadPlaces {
+  readonly layout: Layout
+  readonly list: number
+  readonly places: Places
+}
+
+/** Where the parts of a slot lie, and where it ends. Each thread has a list and scratch memory of its own. */
+function placesIn(
+  start: number,
+  layouts: readonly Layout[],
+  { plan, lists }: Pick<WasmProgramParts, 'plan' | 'lists'>,
+  rows: Readonly<Record<RowKind, number>>,
+) {
+  const [{ numbers: inputs, imageBytes }] = layouts
+  let end = start
+  const place = (bytes: number) => {
+    const here = end
+    end += roundUp(bytes, 64)
+    return here
+  }
+  const places = {
+    header: place(slotHeader.bytes),
+    table: place(rows.sequence * sequenceBytes),
+    numbers: place(4 * rows.token * inputs.length),
+    images: place(imageBytes * rows.sequence),
+    arena: place(arenaBytes(plan.memory, rows)),
+    rowScratch: place(lists.rowScratch.bytes(rows)),
+  }
+  const threads = layouts.map((layout): ThreadPlaces => {
+    const [list, scratch] = [place(layout.bytes), place(layout.scratchBytes)]
+    return { layout, list, places: { ...places, scratch } }
+  })
+  return { threads, end }
 }
 
 /** Divides a batch into blocks of whole sequences, as many for each thread. */

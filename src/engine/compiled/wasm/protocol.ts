@@ -15,6 +15,8 @@ export interface Job {
   readonly list: number
   readonly count: number
   readonly cancel: number
+  /** Take the time of each kernel. */
+  readonly timed?: boolean
 }
 
 /** What a thread is told. */
@@ -42,5 +44,11 @@ export interface Span {
 /** What a thread answers to `load` and to jobs. */
 export type Answer =
   | { readonly kind: 'loaded' }
-  | { readonly kind: 'ran'; readonly cancelled: boolean; readonly results: readonly Uint8Array[] }
+  | {
+      readonly kind: 'ran'
+      readonly cancelled: boolean
+      readonly results: readonly Uint8Array[]
+      /** Of each kernel, where times were taken. */
+      readonly milliseconds: Float64Array | undefined
+    }
   | { readonly kind: 'failed'; readonly message: string }

@@ -1,13 +1,15 @@
+import type { Fusions } from '../plan/fuse.js'
 import type { Plan } from '../plan/plan.js'
-import type { Buffer, StepOf } from '../plan/steps.js'
-import type { KernelRules } from '../program.js'
+import { type Buffer, codesOf, rowBytes, type StepOf, whole } from '../plan/steps.js'
+import type { KernelRules, Word } from '../program.js'
 import type { Constants } from './constants.js'
 import { attention } from './kernels/attention.js'
 import { blockLinear } from './kernels/block-linear.js'
+import type { BlockWeight } from './kernels/block-weights.js'
 import type { KernelCode, WasmKernel } from './kernels/kernel.js'
 import { codeLinear, floatLinear } from './kernels/linear.js'
 import { quantize } from './kernels/quantize.js'
-import { activation, combine, embed, length, norm, rotary } from './kernels/rows.js'
+import { activation, combine, embed, largest, length, norm, rotary } from './kernels/rows.js'
 import { count, keep, patches, pool } from './kernels/sequences.js'
 import type { WasmFeatures } from './module.js'
 
@@ -19,6 +21,9 @@ export interface RuleContext {
   readonly highest: ReadonlyMap<Buffer, number>
 }
 
+/** What kernels do at once. */
+export const wasmFusions: Fusions = { sideBySide: true, quantizer: true }
+
 /** WebAssembly kernels for every kind of step. */
 export const rules: KernelRules<KernelCode, RuleContext> = {
   embed: (step, { constants }) => [embed(step, constants)],
@@ -29,6 +34,7 @@ export const rules: KernelRules<KernelCode, RuleContext> = {
   activation: (step) => [activation(step)],
   combine: (step, { constants }) => [combine(step, constants)],
   length: (step) => [length(step)],
+  largest: (step) => [largest(step)],
   rotary: (step, { constants }) => [rotary(step, constants)],
   attention: (step) => attention(step),
   pool: (step) => [pool(step)],
@@ -36,21 +42,35 @@ export const rules: KernelRules<KernelCode, RuleContext> = {
   count: (step) => [count(step)],
 }
 
-function linear(step: StepOf<'linear'>, { constants, features, highest }: RuleContext): WasmKernel[] {
+function linear(step: StepOf<'linear'>, context: RuleContext): WasmKernel[] {
+  const { constants, features, highest } = context
   const { weight, bias } = step
-  if (weight.kind === 'blocks') return blockLinear(step, weight, constants, features)
+  if (weight.kind === 'blocks') return blockKernels(step, weight, context)
   if (weight.kind === 'int8') return [codeLinear(step, weight, constants, highest.get(step.input.buffer) ?? 255, features)]
   const tensors = [weight.values, ...(bias ? [bias] : [])]
   return [floatLinear(step, tensors, () => constants.elements(weight.values) as Float32Array, constants)]
 }
 
-/** The highest code that quantize steps put into each buffer. */
+/** Codes of products with weights in blocks are made of floats that lie aside. */
+function blockKernels(step: StepOf<'linear'>, weight: BlockWeight, { constants, features }: RuleContext): WasmKernel[] {
+  const { quantizer, ...product } = step
+  if (!quantizer) return blockLinear(step, weight, constants, features)
+  const { name, output } = step
+  const floats = whole({ ...output.buffer, columns: output.columns, dtype: 'float32' })
+  const stride = rowBytes(floats.buffer)
+  const aside: Word = { scratch: stride, per: output.buffer.per }
+  return [
+    ...blockLinear({ ...product, output: floats }, weight, constants, features, { output: aside, outputStride: stride }),
+    quantize({ kind: 'quantize', name, input: floats, output, ...quantizer }, constants, { input: aside, inputStride: stride }),
+  ]
+}
+
+/** The highest code that steps put into each buffer. */
 export function highestCodes({ steps }: Plan): Map<Buffer, number> {
   const highest = new Map<Buffer, number>()
   for (const step of steps) {
-    if (step.kind !== 'quantize') continue
-    const { buffer } = step.output
-    highest.set(buffer, Math.max(step.highest, highest.get(buffer) ?? 0))
+    const codes = codesOf(step)
+    if (codes) highest.set(codes.output.buffer, Math.max(codes.quantizer.highest, highest.get(codes.output.buffer) ?? 0))
   }
   return highest
 }

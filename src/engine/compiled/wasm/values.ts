@@ -111,7 +111,7 @@ function emitConstant(out: Bytes, type: ValueType | 'none', value: Given): void 
  * const address = i32.add(i32.const(64), 4)
  * address.type // 'i32'
  */
-export const { i32, i64, f32, f64, v128, i8x16, i16x8, i32x4, f32x4, f64x2 } = makeFunctions()
+export const { memory, i32, i64, f32, f64, v128, i8x16, i16x8, i32x4, f32x4, f64x2 } = makeFunctions()
 
 /** One of two values: the first where the condition is not zero. */
 export function select<Type extends Exclude<ValueType, 'v128'>>(condition: Value<'i32'>, yes: Value<Type>, no: Value<Type>): Value<Type> {

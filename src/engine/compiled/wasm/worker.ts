@@ -43,11 +43,22 @@ function load({ program, module, memory: given, maximum }: Extract<Request, { ki
   programs.set(program, { memory, drive: exports['drive'] as Drive })
 }
 
-function run({ program, list, count, cancel }: Job, reads: Extract<Request, { kind: 'run' }>['reads']): Answer {
+function run({ program, list, count, cancel, timed }: Job, reads: Extract<Request, { kind: 'run' }>['reads']): Answer {
   const { memory, drive } = programs.get(program)!
-  const cancelled = drive(list, count, cancel) !== 0
+  const milliseconds = timed ? new Float64Array(count) : undefined
+  const cancelled = (milliseconds ? driveTimed(drive, list, cancel, milliseconds) : drive(list, count, cancel)) !== 0
   const results = reads.map(({ address, bytes }) => new Uint8Array(memory.buffer, address, bytes).slice())
-  return { kind: 'ran', cancelled, results }
+  return { kind: 'ran', cancelled, results, milliseconds }
+}
+
+/** Runs kernels one by one and adds the time of each. */
+function driveTimed(drive: Drive, list: number, cancel: number, milliseconds: Float64Array): number {
+  for (let i = 0; i < milliseconds.length; i++) {
+    const start = performance.now()
+    if (drive(list + 8 * i, 1, cancel)) return 1
+    milliseconds[i] = performance.now() - start
+  }
+  return 0
 }
 
 /** Does the jobs on the desk until a message is waiting, which only arrives while nobody waits here. */

@@ -121,7 +121,7 @@ export class WasmWorker {
   }
 
   #start(job: Job, reads: readonly Span[]): void {
-    if (!this.#desk) {
+    if (!this.#desk || job.timed) {
       this.tell({ kind: 'run', reads, ...job })
       return
     }

@@ -18,6 +18,8 @@ const alignment = 64
 /** A plan as machine code. */
 export class CompiledPlan {
   readonly kernels: readonly string[]
+  /** Whether runs may keep last tokens only. */
+  readonly keeps: boolean
   readonly scratch: ScratchLayout
   readonly alone: ParameterBlocks
   /** Runs a list of calls. */
@@ -41,6 +43,7 @@ export class CompiledPlan {
     readonly constants: ConstantMemory,
     readonly threads: number,
   ) {
+    this.keeps = plan.steps.some(({ kind }) => kind === 'keep')
     this.scratch = new ScratchLayout(placed, threads)
     this.alone = new ParameterBlocks(plan, callsAlone(placed), { part: 0, parts: 1 }, this.scratch)
     const codes = new Map<string, () => Uint8Array>([...Object.entries({ driver, startTeam, barrier }), ...codesOf(placed)])
@@ -64,7 +67,7 @@ export class CompiledPlan {
     const amounts: Amounts = { token: tokens, sequence: sequences, remaining: last }
     const calls =
       this.#teams.get(key) ??
-      callsOfTeam(this.placed, this.plan.memory, amounts, { parts, functions: this.functions }).map(
+      callsOfTeam(this.placed, { plan: this.plan, amounts, parts, functions: this.functions }).map(
         (list, part) => new ParameterBlocks(this.plan, list, { part, parts }, this.scratch),
       )
     this.#teams.set(key, calls)

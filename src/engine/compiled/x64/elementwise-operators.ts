@@ -62,7 +62,8 @@ export const elementwiseOperators: Readonly<Record<string, ElementwiseOperator>>
   },
 }
 
-function unary(emit: (context: OperatorContext, x: Place) => void): ElementwiseOperator {
+/** An operator of one operand. */
+export function unary(emit: (context: OperatorContext, x: Place) => void): ElementwiseOperator {
   return { inputs: 1, emit: (context, [x]) => emit(context, x) }
 }
 
@@ -95,7 +96,8 @@ function comparison(predicate: keyof typeof predicates): ElementwiseOperator {
   }
 }
 
-function emitComparison({ a, machine }: OperatorContext, predicate: keyof typeof predicates, to: Vector, x: Vector, y: Place): void {
+/** Sets all bits of the lanes of `to` where the predicate holds, none elsewhere. */
+export function emitComparison({ a, machine }: OperatorContext, predicate: keyof typeof predicates, to: Vector, x: Vector, y: Place): void {
   if (machine.name === 'avx512') {
     a.vcmpps(k[1], x, y, predicates[predicate])
     a.vpternlogd(to.zeroed(k[1]), to, to, 0xff)
@@ -103,7 +105,7 @@ function emitComparison({ a, machine }: OperatorContext, predicate: keyof typeof
 }
 
 /** `to = condition ? left : right` */
-function emitSelection({ a, machine, to }: OperatorContext, condition: Vector, left: Place, right: Vector): void {
+export function emitSelection({ a, machine, to }: OperatorContext, condition: Vector, left: Place, right: Vector): void {
   if (machine.name === 'avx512') {
     a.vpmovd2m(k[1], condition)
     if (right !== to) a.vmovups(to, right)

@@ -26,8 +26,12 @@ export interface ElementwiseKernel {
  * net.output('y', net.op('Neg', [net.input('x', 'float32', ['n'])]))
  * (await elementwiseKernel(net.graph, vectorMachines.avx2))?.parameters.names // ['count', 'input x', 'output y']
  */
-export async function elementwiseKernel(graph: Graph, machine: VectorMachine): Promise<ElementwiseKernel | undefined> {
-  const steps = stepsOf(graph)
+export async function elementwiseKernel(
+  graph: Graph,
+  machine: VectorMachine,
+  operators: Readonly<Record<string, ElementwiseOperator>> = elementwiseOperators,
+): Promise<ElementwiseKernel | undefined> {
+  const steps = stepsOf(graph, operators)
   if (!steps || !isElementwise(graph)) return undefined
   const numbers = new Map<Value, number>()
   for (const { tensor } of graph.constants.values()) if (tensor?.dtype !== 'float32' || tensor.shape.length) return undefined
@@ -45,10 +49,10 @@ interface Step {
   readonly operator: ElementwiseOperator
 }
 
-function stepsOf(graph: Graph): Step[] | undefined {
+function stepsOf(graph: Graph, operators: Readonly<Record<string, ElementwiseOperator>>): Step[] | undefined {
   const steps: Step[] = []
   for (const node of graph.nodes()) {
-    const operator = elementwiseOperators[node.type]
+    const operator = operators[node.type]
     if (operator?.inputs !== node.inputs.length || node.inputs.includes(null)) return undefined
     steps.push({ node, operator })
   }

@@ -1,8 +1,8 @@
-import type { StepOf } from '../plan/steps.js'
+import { type StepOf, scaledColumns } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
-import { at, eax, r11, r12, r13, r14, r15, rax, rbx, rcx } from './operands.js'
+import { at, eax, r8q, r11, r12, r13, r14, r15, rax, rbx, rcx, rsp } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { emitColumns, emitRows, emitStore, mayOverrun } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
@@ -15,7 +15,7 @@ type LookupName = `${(typeof lookupNames)[number]}${number}`
 
 /**
  * `output`: float32 [rows, columns], `outputStride` in bytes. For each lookup: `numbers` int32 [rows], `table` float32 or int8
- * [lastRow + 1, columns], `scale` float32 [lastRow + 1] of int8. A number beyond the last row counts as that.
+ * [lastRow + 1, columns], `scale` float32 [lastRow + 1, blocks of columns] of int8. A number beyond the last row counts as that.
  */
 function parametersOf(count: number): Parameters<'rows' | 'output' | 'outputStride' | LookupName> {
   const lookups = Array.from({ length: count }, (_, i) => lookupNames.map((name): LookupName => `${name}${i}`))
@@ -26,8 +26,8 @@ function parametersOf(count: number): Parameters<'rows' | 'output' | 'outputStri
 export interface EmbedShape {
   readonly vectors: VectorMachine['name']
   readonly columns: number
-  /** Four at most. */
-  readonly tables: readonly ('float32' | 'int8')[]
+  /** Four at most: float32, or int8 of which so many columns share a scale: all, or a power of two of whole vectors. */
+  readonly tables: readonly ('float32' | number)[]
   /** Whether the rows are added to the output instead of written. */
   readonly accumulates: boolean
   /** Whether the last vector of a row may be written whole. */
@@ -43,18 +43,27 @@ export function embed(machine: VectorMachine, { columns, tables, accumulates, ov
   const [temporary, ...rest] = machine.registers.slice(together)
   const scales = rest.slice(0, mostLookups)
   const rows = [r12, r13, r14, r15]
+  const scaleRow = (i: number) => at(rsp, 8 * i)
   const emitLookup = (a: Assembler, kind: EmbedShape['tables'][number], i: number) => {
     a.mov(r11, p.at(`numbers${i}`))
     a.mov(eax, at(r11, 0, rbx, 4))
     a.mov(r11, p.at(`lastRow${i}`))
     a.cmp(rax, r11)
     a.cmovae(rax, r11)
-    if (kind === 'int8') {
-      a.mov(r11, p.at(`scale${i}`))
-      a.vbroadcastss(scales[i], at(r11, 0, rax, 4))
+    if (kind !== 'float32') {
+      a.imul(r11, rax, 4 * (columns / kind))
+      a.add(r11, p.at(`scale${i}`))
+      if (kind === columns) a.vbroadcastss(scales[i], at(r11))
+      else a.mov(scaleRow(i), r11)
     }
-    a.imul(rows[i], rax, columns * (kind === 'int8' ? 1 : 4))
+    a.imul(rows[i], rax, columns * (kind === 'float32' ? 4 : 1))
     a.add(rows[i], p.at(`table${i}`))
+  }
+  const emitScale = (a: Assembler, block: number, i: number, place: number) => {
+    a.lea(rax, at(r8q, place * machine.lanes))
+    a.shr(rax, Math.log2(block))
+    a.mov(r11, scaleRow(i))
+    a.vbroadcastss(scales[i], at(r11, 0, rax, 4))
   }
   const body = (a: Assembler) => {
     a.xor(rbx, rbx)
@@ -68,6 +77,7 @@ export function embed(machine: VectorMachine, { columns, tables, accumulates, ov
           for (const [i, kind] of tables.entries()) {
             if (kind === 'float32') a.vaddps(sum, sum, of(rows[i]))
             else {
+              if (kind !== columns) emitScale(a, kind, i, place)
               a.vpmovsxbd(temporary, of(rows[i], 1))
               a.vcvtdq2ps(temporary, temporary)
               a.vfmadd231ps(sum, temporary, scales[i])
@@ -79,7 +89,7 @@ export function embed(machine: VectorMachine, { columns, tables, accumulates, ov
       a.inc(rbx)
     })
   }
-  return kernel(0, body, (a) => constants.place(a))
+  return kernel(8 * mostLookups, body, (a) => constants.place(a))
 }
 
 /** The kernels of an embedding. */
@@ -90,7 +100,7 @@ export async function embedKernels({ lookups, output }: StepOf<'embed'>, { vecto
     const shape: EmbedShape = {
       vectors: vectors.name,
       columns: output.columns,
-      tables: some.map(({ table }) => (table.scale ? 'int8' : 'float32')),
+      tables: some.map(({ table }) => (table.scale ? scaledColumns(table) : 'float32')),
       accumulates: first > 0,
       overrun: mayOverrun(output, vectors.lanes),
     }

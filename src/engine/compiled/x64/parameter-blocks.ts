@@ -1,5 +1,5 @@
 import { cacheOffset, type Plan } from '../plan/plan.js'
-import { isView, roundUp, rowBytes, type View } from '../plan/steps.js'
+import { type Buffer, isView, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { viewOffset, type Word } from '../program.js'
 
 /** How many rows a run has of each kind; `remaining` tokens behind the step `keep`, of which last ones are `kept` (0 in runs that keep all). */
@@ -25,8 +25,26 @@ export type PlacedWord =
   | { readonly rows: keyof RunRows }
   | { readonly shared: 'team' | 'cancel' }
 
-/** Memory that runs bring along. `number:` and `image:` are followed by the name of an input. */
-export type Region = 'team' | 'cancel' | 'arena' | 'scratch' | 'sequences' | 'index' | `number:${string}` | `image:${string}`
+/**
+ * Memory that runs bring along: an arena and scratch memory for all threads and others for each, and more. `number:` and `image:` are followed by
+ * the name of an input.
+ */
+export type Region =
+  | 'team'
+  | 'cancel'
+  | 'arena'
+  | 'ownArena'
+  | 'scratch'
+  | 'ownScratch'
+  | 'sequences'
+  | 'index'
+  | `number:${string}`
+  | `image:${string}`
+
+/** What threads may have of their own: a buffer, or scratch memory for rows. */
+export type Memory = Buffer | ScratchWord
+
+export type ScratchWord = Extract<Word, { scratch: number }>
 
 /** One of several threads. */
 export interface Member {
@@ -41,6 +59,8 @@ export interface Call {
   readonly words: readonly PlacedWord[]
   /** Where the words are those of all rows, and the member's share of them is meant: what the rows are. */
   readonly rows?: RowCount
+  /** Of what the member has its own. */
+  readonly own?: ReadonlySet<Memory>
 }
 
 /** What there are rows of; `remaining` behind the step `keep`. */
@@ -104,7 +124,7 @@ export class ParameterBlocks {
     }
   }
 
-  #add(place: number, word: PlacedWord, { rows }: Call): void {
+  #add(place: number, word: PlacedWord, { rows, own }: Call): void {
     const known = (value: number) => void this.#known.push([place, value])
     const inRun = (region: Region | undefined, linear: Linear, more: Omit<RunWord, 'place' | keyof Linear> = {}) => {
       const words = this.#runWords.get(region) ?? []
@@ -117,12 +137,16 @@ export class ParameterBlocks {
     else if ('stride' in word) known(rowBytes(word.stride.buffer))
     else if ('cache' in word) known(cacheOffset(this.plan, word.cache.layer, word.cache.part))
     else if ('rows' in word) inRun(undefined, nothing, { count: word.rows, ...(rows && { rows }) })
-    else if ('scratch' in word) inRun('scratch', this.scratch.of(word, this.member.part), word.per && share(word.scratch))
-    else if ('sequences' in word) inRun('sequences', nothing)
+    else if ('scratch' in word) {
+      const region = own?.has(word) ? 'ownScratch' : 'scratch'
+      inRun(region, this.scratch.of(word, this.member.part), word.per && share(word.scratch))
+    } else if ('sequences' in word) inRun('sequences', nothing)
     else if ('shared' in word) inRun(word.shared, nothing)
     else if (word.address === 'index') inRun('index', nothing, share(4))
-    else if (isView(word.address)) inRun('arena', this.#viewOffset(word.address), share(rowBytes(word.address.buffer)))
-    else if ('image' in word.address) inRun(`image:${word.address.image}`, nothing)
+    else if (isView(word.address)) {
+      const region = own?.has(word.address.buffer) ? 'ownArena' : 'arena'
+      inRun(region, this.#viewOffset(word.address), share(rowBytes(word.address.buffer)))
+    } else if ('image' in word.address) inRun(`image:${word.address.image}`, nothing)
     else inRun(`number:${word.address.input}`, nothing, share(4))
   }
 
@@ -137,8 +161,6 @@ const nothing: Linear = { fixed: 0, token: 0, sequence: 0 }
 
 /** How far scratch memory may be read and written beyond its end: a panel of the widest product. */
 const overrun = 256
-
-type ScratchWord = Extract<Word, { scratch: number }>
 
 /**
  * Where scratch memory lies: that of a step's kernels one behind the other, that of all steps in the same place. What has no rows is there once

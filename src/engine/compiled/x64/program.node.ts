@@ -1,7 +1,6 @@
 import { badInput, TinsmithError, throwIfAborted } from '../../../base/errors.js'
 import type { OperatorTime } from '../../session.js'
 import type { Batch, Cache, Program } from '../backend.js'
-import type { Plan } from '../plan/plan.js'
 import { MappedCache } from './cache-memory.node.js'
 import { CallQueue } from './call-queue.js'
 import type { CompiledPlan } from './compiled-plan.node.js'
@@ -56,7 +55,7 @@ export class X64Program implements Program {
   async run(batch: Batch, signal?: AbortSignal): Promise<void> {
     if (this.#disposed) throw new TinsmithError('failed', 'A program that was disposed of cannot run')
     throwIfAborted(signal)
-    checkBatch(this.compiled.plan, batch)
+    checkBatch(this.compiled, batch)
     await this.#held(this.#runBlocks(batch, signal))
   }
 
@@ -156,7 +155,8 @@ export class X64Program implements Program {
 }
 
 /** Kernels believe what they are told: a batch that does not fit the plan never gets to them. */
-function checkBatch(plan: Plan, batch: Batch): void {
+function checkBatch(compiled: CompiledPlan, batch: Batch): void {
+  const { plan } = compiled
   const { starts, pasts, caches, numbers, images, outputs } = batch
   const sequences = starts.length - 1
   const tokens = starts[sequences]
@@ -172,7 +172,7 @@ function checkBatch(plan: Plan, batch: Batch): void {
   for (const [name, { length }] of Object.entries(outputs)) {
     const view = plan.outputs.get(name)
     if (!view) throw badInput('The plan has no such output', { where: name })
-    const rows = view.buffer.per === 'token' && !keepsLast(plan, batch) ? tokens : sequences
+    const rows = view.buffer.per === 'token' && !keepsLast(compiled, batch) ? tokens : sequences
     if (length !== rows * view.columns) throw badInput(`An output of ${rows} rows needs ${rows * view.columns} elements`, { where: name })
   }
   if (!plan.caches.length) return

@@ -37,7 +37,8 @@ export interface RotaryShape {
 }
 
 /** The kernel of a rotary position embedding. */
-export async function rotaryKernels(step: StepOf<'rotary'>, { vectors }: X64Context): Promise<StepKernel<Uint8Array>[]> {
+export async function rotaryKernels(step: StepOf<'rotary'>, context: X64Context): Promise<StepKernel<Uint8Array>[]> {
+  const { vectors } = context
   const { input, output, headSize, rotary, interleaved, numbers } = step
   const shape: RotaryShape = {
     vectors: vectors.name,
@@ -47,7 +48,8 @@ export async function rotaryKernels(step: StepOf<'rotary'>, { vectors }: X64Cont
     interleaved,
     copies: input.buffer !== output.buffer || input.column !== output.column,
   }
-  const [cos, sin] = await Promise.all([tableOf(step.cos, interleaved ? 'cos' : 'plain'), tableOf(step.sin, interleaved ? 'sin' : 'plain')])
+  const table = (part: 'cos' | 'sin') => tableOf(step[part], interleaved ? part : 'plain', context)
+  const [cos, sin] = [await table('cos'), await table('sin')]
   return [
     stepKernel({
       name: 'rotary',
@@ -71,20 +73,20 @@ export async function rotaryKernels(step: StepOf<'rotary'>, { vectors }: X64Cont
 
 type TableForm = 'plain' | 'cos' | 'sin'
 
-/** Tables that are in memory: layers share them. */
-const tables: Readonly<Record<TableForm, WeakMap<Tensor, WeakRef<Float32Array>>>> = {
-  plain: new WeakMap(),
-  cos: new WeakMap(),
-  sin: new WeakMap(),
+/** The tables of a plan's steps: layers share them. */
+const tables = new WeakMap<X64Context, Readonly<Record<TableForm, Map<Tensor, Promise<Float32Array>>>>>()
+
+function tableOf(tensor: Tensor, form: TableForm, context: X64Context): Promise<Float32Array> {
+  const known = tables.get(context) ?? { plain: new Map(), cos: new Map(), sin: new Map() }
+  tables.set(context, known)
+  const table = known[form].get(tensor) ?? readTable(tensor, form)
+  known[form].set(tensor, table)
+  return table
 }
 
-async function tableOf(tensor: Tensor, form: TableForm): Promise<Float32Array> {
-  const known = () => tables[form].get(tensor)?.deref()
-  if (known()) return known()!
+async function readTable(tensor: Tensor, form: TableForm): Promise<Float32Array> {
   const values = (await tensor.read()) as Float32Array
-  const table = known() ?? (form === 'plain' ? values : interleavedTable(values, form))
-  tables[form].set(tensor, new WeakRef(table))
-  return table
+  return form === 'plain' ? values : interleavedTable(values, form)
 }
 
 /** A factor for each column of interleaved pairs: (a, b) cos + (b, a) sin, where the first sine of a pair is negative. */

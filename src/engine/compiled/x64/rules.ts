@@ -5,6 +5,7 @@ import { attentionKernels } from './attention.js'
 import { combineKernels } from './combine.js'
 import type { X64Context } from './context.js'
 import { embedKernels } from './embed.js'
+import { largestKernels } from './largest.js'
 import { lengthKernels } from './length.js'
 import { linearKernels } from './linear.js'
 import { normKernels } from './norm.js'
@@ -26,6 +27,7 @@ export const x64Rules: KernelRules<Uint8Array, X64Context> = {
   activation: activationKernels,
   combine: combineKernels,
   length: lengthKernels,
+  largest: largestKernels,
   rotary: rotaryKernels,
   attention: attentionKernels,
   pool: poolKernels,

@@ -1,5 +1,4 @@
 import type { Batch } from '../backend.js'
-import type { Plan } from '../plan/plan.js'
 import { roundUp, rowBytes, type View } from '../plan/steps.js'
 import { arenaBytes, sequenceWords, viewOffset } from '../program.js'
 import type { MappedCache } from './cache-memory.node.js'
@@ -48,6 +47,8 @@ export class RunMemory {
   #team: TeamLists | undefined
   #rows: RunRows = { token: 0, sequence: 0, remaining: 0, kept: 0 }
   #regions = new Map<Region, number>()
+  /** Of each thread, where threads have memory of their own. */
+  #ownBytes = { ownArena: 0, ownScratch: 0 }
 
   /** @throws TinsmithError `out-of-memory` */
   constructor(
@@ -74,7 +75,7 @@ export class RunMemory {
    */
   prepare(batch: Batch, { first, end }: SequenceBlock, threads = 1): void {
     const { plan } = this.compiled
-    this.#layOut(rowsOf(plan, batch, { first, end }))
+    this.#layOut(rowsOf(this.compiled, batch, { first, end }))
     this.#writeSequences(batch, first)
     for (const name of plan.numbers)
       this.#numbers(`number:${name}`).set(batch.numbers[name].subarray(batch.starts[first], batch.starts[end]))
@@ -83,7 +84,11 @@ export class RunMemory {
       images.set(batch.images[name].subarray(first * elements, end * elements))
     }
     const run = [...Object.values(this.#rows), this.#arena.address, this.#inputs.address].join(' ')
-    const addressOf = (region: Region) => (region === 'arena' ? this.#arena.address : this.#inputs.address + this.#regions.get(region)!)
+    const addressOf = (region: Region, part = 0) => {
+      if (region === 'arena') return this.#arena.address
+      const own = region === 'ownArena' || region === 'ownScratch' ? part * this.#ownBytes[region] : 0
+      return this.#inputs.address + this.#regions.get(region)! + own
+    }
     this.#alone.prepare(run, this.#rows, addressOf)
     this.#team = threads > 1 ? this.#listsOf(this.compiled.teamCalls(this.#rows, threads)) : undefined
     this.#team?.prepare(run, this.#rows, addressOf)
@@ -109,7 +114,7 @@ export class RunMemory {
   /** Copies rows of a view that the run has filled to where they belong in an array of all rows of the batch. */
   readOutput(view: View, batch: Batch, { first }: SequenceBlock, target: Float32Array): void {
     const { buffer, columns } = view
-    const perToken = buffer.per === 'token' && !keepsLast(this.compiled.plan, batch)
+    const perToken = buffer.per === 'token' && !keepsLast(this.compiled, batch)
     const count = perToken ? this.#rows.token : this.#rows.sequence
     const to = (perToken ? batch.starts[first] : first) * columns
     const stride = rowBytes(buffer) / 4
@@ -131,8 +136,9 @@ export class RunMemory {
   /** Gives every region its place. */
   #layOut(rows: RunRows): void {
     if (isEqual(rows, this.#rows)) return
-    const { plan, scratch } = this.compiled
+    const { plan, scratch, threads } = this.compiled
     const { token, sequence } = rows
+    const bytes = { arena: arenaBytes(plan.memory, rows), scratch: scratch.bytes(rows) }
     let end = 0
     const place = (region: Region, bytes: number) => {
       this.#regions.set(region, end)
@@ -142,8 +148,11 @@ export class RunMemory {
     place('index', 4 * token)
     for (const name of plan.numbers) place(`number:${name}`, 4 * token)
     for (const [name, elements] of plan.images) place(`image:${name}`, 4 * elements * sequence)
-    place('scratch', scratch.bytes(rows))
-    this.#arena.reserve(arenaBytes(plan.memory, rows))
+    place('scratch', bytes.scratch)
+    const owners = token < threads ? threads : 0
+    this.#ownBytes = { ownArena: roundUp(bytes.arena + overrun, 64), ownScratch: roundUp(bytes.scratch + overrun, 64) }
+    for (const region of ['ownArena', 'ownScratch'] as const) place(region, owners * this.#ownBytes[region])
+    this.#arena.reserve(bytes.arena)
     this.#inputs.reserve(end)
     this.#rows = rows
   }
@@ -173,9 +182,9 @@ export class RunMemory {
 }
 
 /** How many rows a run of these sequences has. */
-export function rowsOf(plan: Plan, batch: Batch, { first, end }: SequenceBlock): RunRows {
+function rowsOf(compiled: CompiledPlan, batch: Batch, { first, end }: SequenceBlock): RunRows {
   const [token, sequence] = [batch.starts[end] - batch.starts[first], end - first]
-  return { token, sequence, remaining: keepsLast(plan, batch) ? sequence : token, kept: batch.keepLast ? sequence : 0 }
+  return { token, sequence, remaining: keepsLast(compiled, batch) ? sequence : token, kept: batch.keepLast ? sequence : 0 }
 }
 
 function isEqual(a: RunRows, b: RunRows): boolean {
@@ -183,6 +192,6 @@ function isEqual(a: RunRows, b: RunRows): boolean {
 }
 
 /** Whether outputs of tokens have rows of last tokens only. */
-export function keepsLast({ steps }: Plan, { keepLast = false }: Batch): boolean {
-  return keepLast && steps.some(({ kind }) => kind === 'keep')
+export function keepsLast({ keeps }: CompiledPlan, { keepLast = false }: Batch): boolean {
+  return keepLast && keeps
 }

@@ -1,6 +1,7 @@
+import type { Plan } from '../plan/plan.js'
 import { isView, rowBytes, type View } from '../plan/steps.js'
 import type { MemoryPlan } from '../program.js'
-import type { Call, PlacedWord, RowCount } from './parameter-blocks.js'
+import type { Call, Memory, PlacedWord, RowCount, ScratchWord } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
 import { barrierParameters, type SystemFunctions } from './team.js'
 
@@ -12,8 +13,10 @@ export type Amount = 'few' | 'some' | 'many'
 
 export type Amounts = Readonly<Record<RowCount, Amount>>
 
-/** How many threads there are, and the addresses of functions of the system for their barriers. */
+/** For what a team works, how many threads it has, and the addresses of functions of the system for their barriers. */
 export interface TeamContext {
+  readonly plan: Plan
+  readonly amounts: Amounts
   readonly parts: number
   readonly functions: SystemFunctions
 }
@@ -34,47 +37,84 @@ export function callsAlone(kernels: readonly PlacedKernel[]): Call[] {
  * The calls of each thread of a team. Where a kernel needs what other threads have written, or writes where they read or write, all meet at a
  * barrier first.
  */
-export function callsOfTeam(
-  kernels: readonly PlacedKernel[],
-  memory: MemoryPlan,
-  amounts: Amounts,
-  { parts, functions }: TeamContext,
-): Call[][] {
+export function callsOfTeam(kernels: readonly PlacedKernel[], { plan, amounts, parts, functions }: TeamContext): Call[][] {
   const lists = Array.from({ length: parts }, (): Call[] => [])
+  const own = ownMemory(kernels, plan, amounts, parts)
   let barriers = 0
   let accesses: Access[] = []
   for (const [kernel, placed] of kernels.entries()) {
-    const sharing = sharingOf(placed, amounts, parts)
-    const own = accessesOf(placed, sharing)
-    if (own.some((access) => accesses.some((earlier) => isConflict(earlier, access, memory)))) {
+    const sharing = sharingOf(placed, amounts, parts, own)
+    const needed = accessesOf(placed, sharing).filter(({ place }) => 'cache' in place || !own.has('buffer' in place ? place.buffer : place))
+    if (needed.some((access) => accesses.some((earlier) => isConflict(earlier, access, plan.memory)))) {
       barriers++
       const values = { team: { shared: 'team' }, target: barriers * parts, cancel: { shared: 'cancel' }, ...functions } as const
       const words = barrierParameters.names.map((name) => values[name])
       for (const list of lists) list.push({ kernel: 'barrier', words })
       accesses = []
     }
-    accesses.push(...own)
+    accesses.push(...needed)
     for (const [part, list] of lists.entries()) {
       const words = sharing === 'shares' ? placed.shares!.get(parts)![part] : placed.words
       if (sharing === 'rows') list.push({ kernel, words: placed.words, rows: placed.rows })
-      else if (words && (sharing === 'shares' || part === 0)) list.push({ kernel, words })
+      else if (words && (sharing !== 'first' || part === 0)) list.push({ kernel, words, own })
     }
   }
   return lists
 }
 
-/** What each thread does of a kernel: its rows, its share as the kernel has it, or nothing but for the first thread. */
-type Sharing = 'rows' | 'shares' | 'first'
+/**
+ * What each thread does of a kernel: its rows, its share as the kernel has it, all of it for itself in memory of its own, or nothing but for the
+ * first thread.
+ */
+type Sharing = 'rows' | 'shares' | 'each' | 'first'
 
-function sharingOf({ rows, shares }: PlacedKernel, amounts: Amounts, parts: number): Sharing {
+function sharingOf(placed: PlacedKernel, amounts: Amounts, parts: number, own: ReadonlySet<Memory>): Sharing {
+  const { rows, shares } = placed
   if (rows && amounts[rows] === 'many') return 'rows'
   if (shares?.has(parts)) return 'shares'
-  return rows && amounts[rows] === 'some' ? 'rows' : 'first'
+  if (rows && amounts[rows] === 'some') return 'rows'
+  return isRepeated(placed, parts, own) ? 'each' : 'first'
+}
+
+/**
+ * Memory of which each thread has its own, so that none waits for what another writes there: where there are few tokens, what only kernels write
+ * that every thread may as well do for itself.
+ */
+function ownMemory(kernels: readonly PlacedKernel[], { outputs }: Plan, amounts: Amounts, parts: number): ReadonlySet<Memory> {
+  if (amounts.token !== 'few') return new Set()
+  const own = new Set(kernels.flatMap(memoriesOf))
+  for (const { buffer } of outputs.values()) own.delete(buffer)
+  for (let size = -1; size !== own.size; ) {
+    size = own.size
+    for (const kernel of kernels)
+      if (!isRepeated(kernel, parts, own)) for (const memory of memoriesWritten(kernel, parts)) own.delete(memory)
+  }
+  return own
+}
+
+/** Whether a kernel can be done by every thread in memory of its own. */
+function isRepeated(kernel: PlacedKernel, parts: number, own: ReadonlySet<Memory>): boolean {
+  const { rows, shares } = kernel
+  return rows !== undefined && !shares?.has(parts) && memoriesWritten(kernel, parts).every((memory) => own.has(memory))
+}
+
+function memoriesOf({ words }: PlacedKernel): Memory[] {
+  return words.flatMap((word): Memory[] => {
+    if (typeof word !== 'object') return []
+    if ('scratch' in word) return word.per ? [word] : []
+    return 'address' in word && isView(word.address) ? [word.address.buffer] : []
+  })
+}
+
+/** What a kernel may write. One with shares reads what the step's kernels before it have left in scratch memory. */
+function memoriesWritten(kernel: PlacedKernel, parts: number): Memory[] {
+  const { written, shares } = kernel
+  return memoriesOf(kernel).filter((memory) => ('scratch' in memory ? !shares?.has(parts) : written.has(memory)))
 }
 
 /** A place in memory that a kernel reads or writes. */
 interface Access {
-  readonly place: View | Extract<PlacedWord, { scratch: number } | { cache: unknown }>
+  readonly place: View | ScratchWord | Extract<PlacedWord, { cache: unknown }>
   readonly writes: boolean
   readonly step: number
   /** Who does it: the first thread, each its own rows of a kind, or all. */

@@ -46,10 +46,11 @@ export class TeamLists {
     })
   }
 
-  prepare(run: string, rows: RunRows, addressOf: (region: Region) => number): void {
+  /** @param addressOf where a thread has a region */
+  prepare(run: string, rows: RunRows, addressOf: (region: Region, part: number) => number): void {
     for (const offset of [teamBytes.arrived, teamBytes.decision, teamBytes.passed]) writeWord(this.#shared, offset / 8, 0)
-    const withTeam = (region: Region) => (region === 'team' ? Number(this.#mapped.address) : addressOf(region))
-    for (const list of this.#lists) list.prepare(run, rows, withTeam)
+    for (const [part, list] of this.#lists.entries())
+      list.prepare(run, rows, (region) => (region === 'team' ? Number(this.#mapped.address) : addressOf(region, part)))
   }
 
   cancel(): void {

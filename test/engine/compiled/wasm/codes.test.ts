@@ -4,6 +4,7 @@ import type { Plan } from '../../../../src/engine/compiled/plan/plan.js'
 import type { Quantization } from '../../../../src/engine/compiled/plan/steps.js'
 import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { wasm } from '../../../../src/engine/compiled/wasm/backend.js'
+import { ArrayTensor } from '../../../../src/ir/tensor.js'
 import { bytes, floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
 import { useBuiltWorker } from './worker.js'
 
@@ -167,5 +168,116 @@ describe('linear of codes', () => {
         },
       ),
       { numRuns: 40 },
+    ))
+})
+
+describe('codes that products write', () => {
+  const cases = fc.record({
+    inputs: fc.integer({ min: 1, max: 40 }),
+    outputs: fc.integer({ min: 1, max: 50 }),
+    highest: fc.constantFrom<127 | 255>(127, 255),
+    seed: fc.integer({ min: 0, max: 1000 }),
+  })
+  const integers = (count: number, seed: number, most: number) => numbers(count, seed).map((x) => Math.round(most * x))
+
+  it('are those of their sums', () =>
+    fc.assert(
+      fc.asyncProperty(cases, fc.boolean(), async ({ inputs, outputs, highest, seed }, scaled) => {
+        const b = new PlanBuilder()
+        const exact = { kind: 'static', scale: 1, zeroPoint: 0 } as const
+        const given = b.rows(inputs, integers(rows * inputs, seed, 255).map(Math.abs))
+        const input = b.add({
+          kind: 'quantize',
+          input: given,
+          quantization: exact,
+          highest: 255,
+          output: b.buffer(inputs, { dtype: 'uint8' }),
+        })
+        const codes = bytes([inputs, outputs], integers(inputs * outputs, seed + 1, 64))
+        const scale = floats([outputs], new Array<number>(outputs).fill(1))
+        const factors = scaled
+          ? floats(
+              [outputs],
+              Float32Array.from({ length: outputs }, (_, i) => 2 ** ((i % 5) - 3)),
+            )
+          : undefined
+        const output = b.add({
+          kind: 'linear',
+          input,
+          weight: { kind: 'int8', codes, scale, input: exact },
+          residual: b.rows(outputs, integers(rows * outputs, seed + 2, 500)),
+          quantizer: { factors, quantization: { kind: 'static', scale: 2 ** 7, zeroPoint: 77 }, highest },
+          output: b.buffer(outputs, { dtype: 'uint8' }),
+        })
+        const [expected, actual] = await both(b.output('codes', b.codesOf(output)).plan())
+        expect(actual.codes).toEqual(expected.codes)
+      }),
+      { numRuns: 40 },
+    ))
+
+  it.each(['gelu', 'gelu-tanh', 'silu'] as const)('after %s are at most one from those expected', (activation) =>
+    fc.assert(
+      fc.asyncProperty(cases, fc.constantFrom('float32', 'int8', 'blocks'), async ({ inputs, outputs, highest, seed }, form) => {
+        const b = new PlanBuilder()
+        const size = form === 'blocks' ? 32 : inputs
+        const values = numbers(size * outputs, seed + 1)
+        const given = b.rows(size, numbers(rows * size, seed))
+        const quantization = { kind: 'static', scale: 0.01, zeroPoint: 100 } as const
+        const codes = () => b.add({ kind: 'quantize', input: given, quantization, highest, output: b.buffer(size, { dtype: 'uint8' }) })
+        const ones = (shape: readonly number[]) => floats(shape, new Array<number>(outputs).fill(0.01))
+        const weights = {
+          float32: () => ({ kind: 'float32', values: floats([size, outputs], values) }) as const,
+          int8: () =>
+            ({
+              kind: 'int8',
+              codes: bytes(
+                [size, outputs],
+                values.map((x) => 127 * x),
+              ),
+              scale: ones([outputs]),
+              input: quantization,
+            }) as const,
+          blocks: () => {
+            const parts = { scale: ones([1, outputs]), minimum: floats([1, outputs], numbers(outputs, seed + 2)) }
+            const unsigned = new ArrayTensor(
+              'uint8',
+              [1, 32, outputs],
+              Uint8Array.from(values, (x) => 8 + 7 * x),
+            )
+            return { kind: 'blocks', bits: 4, block: 32, codes: unsigned, ...parts } as const
+          },
+        }
+        const output = b.add({
+          kind: 'linear',
+          input: form === 'int8' ? codes() : given,
+          weight: weights[form](),
+          activation,
+          quantizer: { quantization: { kind: 'static', scale: 0.03, zeroPoint: 6 }, highest },
+          output: b.buffer(outputs, { dtype: 'uint8' }),
+        })
+        const [expected, actual] = await both(b.output('codes', b.codesOf(output)).plan())
+        const most = form === 'blocks' ? 3 : 1
+        expect(Math.max(...actual.codes.map((code, i) => Math.abs(code - expected.codes[i])))).toBeLessThanOrEqual(most)
+      }),
+      { numRuns: 20 },
+    ),
+  )
+
+  it('are those of a norm that writes them too', () =>
+    fc.assert(
+      fc.asyncProperty(cases, fc.constantFrom('static', 'rows'), async ({ inputs, highest, seed }, kind) => {
+        const b = new PlanBuilder()
+        const parameters = b.buffer(2)
+        const quantization: Quantization = kind === 'rows' ? { kind, parameters } : { kind: 'static', scale: 0.02, zeroPoint: 50 }
+        const weight = floats([inputs], numbers(inputs, seed + 1))
+        const written = b.buffer(inputs, { dtype: 'uint8' })
+        const input = b.rows(inputs, numbers(rows * inputs, seed))
+        const codes = { quantizer: { quantization, highest }, output: written }
+        const output = b.add({ kind: 'norm', input, centered: true, epsilon: 1e-5, weight, output: b.buffer(inputs), codes })
+        const [expected, actual] = await both(b.output('floats', output).output('codes', b.codesOf(written)).plan())
+        expect(relativeError(actual.floats, expected.floats)).toBeLessThanOrEqual(1e-5)
+        expect(Math.max(...actual.codes.map((code, i) => Math.abs(code - expected.codes[i])))).toBeLessThanOrEqual(1)
+      }),
+      { numRuns: 30 },
     ))
 })

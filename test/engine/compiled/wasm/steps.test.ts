@@ -128,16 +128,17 @@ describe('steps over rows', () => {
 
   it('embed with several tables, codes among them', () =>
     check(
-      fc.asyncProperty(fc.integer({ min: 1, max: 40 }), lengthsOf, async (columns, lengths) => {
+      fc.asyncProperty(fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(32, 64)), lengthsOf, async (columns, lengths) => {
         const b = new PlanBuilder()
         const rows = Math.max(9, total(lengths))
         const codes = bytes(
           [rows, columns],
           numbers(rows * columns, 1).map((x) => 128 * x),
         )
+        const blocks = columns % 16 ? 1 : columns / 16
         const lookups = [
           { table: { rows, columns, values: tensor(2, rows, columns) }, numbers: { input: 'row' } },
-          { table: { rows, columns, values: codes, scale: tensor(3, rows) }, numbers: 'index' },
+          { table: { rows, columns, values: codes, scale: tensor(3, rows, blocks) }, numbers: 'index' },
         ] as const
         await agree(b.output('out', b.add({ kind: 'embed', lookups, output: b.buffer(columns) })).plan(), { lengths })
       }),
@@ -177,6 +178,7 @@ describe('steps over sequences', () => {
           b.output(how, b.add({ kind: 'pool', how, input, output: b.buffer(columns, { per: 'sequence' }) }))
         b.output('count', b.add({ kind: 'count', output: b.buffer(1, { per: 'sequence' }) }))
         b.output('length', b.add({ kind: 'length', input, output: b.buffer(1) }))
+        b.output('largest', b.add({ kind: 'largest', input, output: b.buffer(1) }))
         await agree(b.plan(), { lengths })
       }),
     ))

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import type { Batch, Program } from '../../../../src/engine/compiled/backend.js'
 import type { Plan } from '../../../../src/engine/compiled/plan/plan.js'
+import type { View } from '../../../../src/engine/compiled/plan/steps.js'
 import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { wasm } from '../../../../src/engine/compiled/wasm/backend.js'
 import { blocksOf } from '../../../../src/engine/compiled/wasm/program.js'
 import { crew } from '../../../../src/engine/compiled/wasm/workers.js'
+import { ArrayTensor } from '../../../../src/ir/tensor.js'
 import { floats, PlanBuilder } from '../plans.js'
 import { useBuiltWorker } from './worker.js'
 
@@ -130,6 +132,102 @@ describe('threads', () => {
     }
     await run
     expect(turns).toBeGreaterThan(1)
+    await program.dispose()
+  })
+})
+
+/** Attention between products: work enough for a team of threads on one sequence. */
+function attentionPlan(layers: number): Plan {
+  const b = new PlanBuilder()
+  const size = 96
+  const product = (input: View, outputs: number, seed: number, residual?: View) => {
+    const values = floats(
+      [input.columns, outputs],
+      numbers(input.columns * outputs, seed).map((x) => x / Math.sqrt(input.columns)),
+    )
+    return b.add({ kind: 'linear', input, weight: { kind: 'float32', values }, residual, output: b.buffer(outputs) })
+  }
+  let value = b.rows(size, numbers(rows * size, 1))
+  for (let layer = 0; layer < layers; layer++) {
+    const [query, key, values] = [1, 2, 3].map((seed) => product(value, size, 10 * layer + seed))
+    const heads = { heads: 6, keyValueHeads: 3, scale: 0.2, causal: layer % 2 > 0 }
+    const [keys, shared] = [key, values].map((view) => ({ ...view, columns: size / 2 }))
+    const mixed = b.add({ kind: 'attention', query, key: keys, value: shared, ...heads, output: b.buffer(size) })
+    const sum = product(mixed, size, 10 * layer + 4, value)
+    value = b.add({
+      kind: 'norm',
+      input: sum,
+      centered: true,
+      epsilon: 1e-5,
+      weight: floats([size], numbers(size, 5)),
+      output: b.buffer(size),
+    })
+  }
+  b.output('sums', b.add({ kind: 'pool', how: 'sum', input: value, output: b.buffer(size, { per: 'sequence' }) }))
+  return b.output('rows', value).plan()
+}
+
+describe('a team of threads on one block', () => {
+  it('computes what one thread computes, at every length', async () => {
+    const plan = attentionPlan(3)
+    const [alone, team] = await Promise.all([1, 2].map((threads) => wasm.compile(plan, { threads })))
+    for (const lengths of [[13], [14], [15], [29], [61], [9, 5], [64, 3]]) {
+      const [one, two] = [batchOf(lengths, 96), batchOf(lengths, 96)]
+      await Promise.all([alone.run(one), team.run(two)])
+      expect(two.outputs).toEqual(one.outputs)
+    }
+    await Promise.all([alone.dispose(), team.dispose()])
+  })
+
+  it('splits products by columns where there are few rows', async () => {
+    const b = new PlanBuilder()
+    const [size, wide] = [1024, 1501]
+    const codes = new ArrayTensor(
+      'uint8',
+      [size / 32, 32, wide],
+      new Uint8Array(size * wide).map((_, i) => (7 * i + (i >> 7)) % 16),
+    )
+    const factors = (seed: number) => floats([size / 32, wide], numbers((size * wide) / 32, seed))
+    const weight = { kind: 'blocks', bits: 4, block: 32, codes, scale: factors(1), minimum: factors(2) } as const
+    const first = b.add({ kind: 'linear', input: b.rows(size, numbers(rows * size, 3)), weight, output: b.buffer(wide) })
+    const values = floats([wide, 77], numbers(wide * 77, 4))
+    const residual = b.rows(77, numbers(rows * 77, 5))
+    const plain = { kind: 'linear', input: first, weight: { kind: 'float32', values }, residual, activation: 'silu' } as const
+    const plan = b.output('rows', b.add({ ...plain, output: b.buffer(77) })).plan()
+    const programs = await Promise.all([1, 2, 3].map((threads) => wasm.compile(plan, { threads })))
+    for (const length of [2, 3]) {
+      const batches = programs.map(() => ({ ...batchOf([length]), outputs: { rows: new Float32Array(length * 77) } }))
+      await Promise.all(programs.map((program, i) => program.run(batches[i])))
+      for (const { outputs } of batches) expect(outputs).toEqual(batches[0].outputs)
+    }
+    await Promise.all(programs.map((program) => program.dispose()))
+  })
+
+  it('is shared by many runs at once, some of which are cancelled', async () => {
+    const plan = attentionPlan(2)
+    const programs = await Promise.all([2, 2].map((threads) => wasm.compile(plan, { threads })))
+    const expected = batchOf([40], 96)
+    await programs[0].run(expected)
+    const runs = Array.from({ length: 30 }, async (_, i) => {
+      const [batch, controller] = [batchOf([40], 96), new AbortController()]
+      if (i % 3 === 0) setTimeout(() => controller.abort(), i / 3)
+      return programs[i % 2].run(batch, controller.signal).then(
+        () => batch,
+        () => undefined,
+      )
+    })
+    const finished = (await Promise.all(runs)).filter((batch) => batch !== undefined)
+    expect(finished.length).toBeGreaterThanOrEqual(20)
+    for (const { outputs } of finished) expect(outputs).toEqual(expected.outputs)
+    await Promise.all(programs.map((program) => program.dispose()))
+  })
+
+  it('fails as a whole where one of it dies', async () => {
+    const program = await wasm.compile(attentionPlan(60), { threads: Math.max(2, crew.workers.length) })
+    const run = program.run(batchOf([60], 96))
+    setTimeout(() => crew.workers[0].end(), 2)
+    await expect(run).rejects.toMatchObject({ code: 'failed' })
+    await program.run(batchOf([60], 96))
     await program.dispose()
   })
 })

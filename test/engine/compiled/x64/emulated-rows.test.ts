@@ -78,6 +78,7 @@ function stepsOf(columns: number): Step[] {
         ({ kind: 'combine', operator, left: buffer(), right: [buffer(), buffer(1), constant()][i % 3], output: output() }) as const,
     ),
     { kind: 'length', input: buffer(), output: buffer(1) },
+    { kind: 'largest', input: buffer(), output: buffer(1) },
     ...(['first', 'last', 'sum'] as const).map(
       (how) => ({ kind: 'pool', how, input: buffer(), output: buffer(columns, { per: 'sequence' }) }) as const,
     ),

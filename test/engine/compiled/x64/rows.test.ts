@@ -84,9 +84,10 @@ describe.skipIf(!runsHere)('kernels for rows agree with the reference', () => {
           [rows, columns],
           Array.from({ length: count }, () => random.integer(256) - 128),
         )
+        const blocks = columns % 16 || random.integer(2) ? 1 : columns / 16
         const scale = floats(
-          [rows],
-          Array.from({ length: rows }, () => random.uniform()),
+          [rows, blocks],
+          Array.from({ length: rows * blocks }, () => random.uniform()),
         )
         return { table: { rows, columns, values: codes, scale }, numbers: i % 2 ? ('index' as const) : { input: 'row' } }
       })
@@ -125,6 +126,8 @@ describe.skipIf(!runsHere)('kernels for rows agree with the reference', () => {
       return builder.add({ kind: 'combine', operator, left, right: rights[random.integer(4)](), output })
     }),
   )
+
+  it('largest', () => property((drawn) => drawn.builder.add({ kind: 'largest', input: drawn.rows(), output: target(drawn, 1) })))
 
   it('length', () => property((drawn) => drawn.builder.add({ kind: 'length', input: drawn.rows(), output: target(drawn, 1) })))
 

@@ -1,13 +1,14 @@
 import type { Node, Value } from '../../../../ir/node.js'
 import type { Tensor } from '../../../../ir/tensor.js'
 import type { Lookup } from '../meaning.js'
+import { presentTable } from '../present-blocks.js'
 import type { LookupTable, TokenNumbers } from '../steps.js'
 import type { TranslationRules, Translator } from '../translator.js'
 
 /** Lookups in tables by token, type and position. */
 export const embeddingRules: TranslationRules = {
-  Gather(node, translator) {
-    const table = tableOf(node.input(0)!, translator)
+  async Gather(node, translator) {
+    const table = await tableOf(node.input(0)!, translator)
     const numbers = numbersOf(node.input(1), translator)
     if (!table || !numbers || node.int('axis', 0) !== 0) return false
     return translator.mean(node.output, { kind: 'lookups', lookups: [{ table, numbers }], columns: table.columns })
@@ -43,9 +44,9 @@ function lookupsOf(value: Value, translator: Translator) {
   return lookup && { kind: 'lookups' as const, lookups: [lookup], columns: table!.columns, plus: undefined }
 }
 
-function tableOf(value: Value, translator: Translator): LookupTable | undefined {
+async function tableOf(value: Value, translator: Translator): Promise<LookupTable | undefined> {
   const tensor = translator.tensor(value)
-  if (tensor?.shape.length === 2) return floatTable(tensor)
+  if (tensor?.shape.length === 2) return (await presentTable(tensor)) ?? floatTable(tensor)
   const meaning = translator.meaning(value)
   if (meaning?.kind !== 'dequantized' || meaning.weight.kind !== 'axis' || meaning.weight.axis !== 0) return undefined
   const { codes, scale } = meaning.weight

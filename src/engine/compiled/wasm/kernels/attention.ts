@@ -1,12 +1,24 @@
-import type { StepOf } from '../../plan/steps.js'
+import type { StepOf, View } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder } from '../module.js'
 import { f32, f32x4, floats, i32, i32x4, integers, type Value, v128 } from '../values.js'
 import { eachKeyPanel, keyWidths, packKeys, packValues, valueWidth } from './attention-panels.js'
 import { exponential, hyperbolicTangent } from './functions.js'
-import { copies, eachChunk, eachRow, floatOf, kernel, larger, reduce, smaller, storeFloats, type WasmKernel, walk } from './kernel.js'
-import { rowsOf } from './rows.js'
+import {
+  copies,
+  eachChunk,
+  eachRow,
+  floatOf,
+  kernel,
+  larger,
+  reduce,
+  rowsOf,
+  smaller,
+  storeFloats,
+  type WasmKernel,
+  walk,
+} from './kernel.js'
 import { eachSequence, sequenceTable } from './sequences.js'
 import { callTile, productForms, type TileArguments } from './tile.js'
 
@@ -62,12 +74,16 @@ function attend(step: StepOf<'attention'>): WasmKernel {
   const shape = { heads, keyValueHeads, size: query.columns / heads, valueSize: value.columns / keyValueHeads, causal, window, softCap }
   const group = heads / keyValueHeads
   const cached = cache !== undefined
-  const words: Record<string, Word> = {
+  /** Some of the key value heads, with the queries that read them. */
+  const wordsOf = (first: number, count: number): Record<string, Word> => ({
     ...sequenceTable,
-    ...rowsOf('query', query),
-    ...rowsOf('key', key),
-    ...rowsOf('value', value),
-    ...rowsOf('output', output),
+    ...rowsOf('query', moved(query, first * group * shape.size)),
+    ...rowsOf('key', moved(key, first * shape.size)),
+    ...rowsOf('value', moved(value, first * shape.valueSize)),
+    ...rowsOf('output', moved(output, first * group * shape.valueSize)),
+    count,
+    cachedKey: 4 * first * shape.size,
+    cachedValue: 4 * first * shape.valueSize,
     keysUnit: cached ? { cache: { layer: cache, part: 'keys' } } : 0,
     valuesUnit: cached ? { cache: { layer: cache, part: 'values' } } : 0,
     scale: { float: scale },
@@ -75,29 +91,39 @@ function attend(step: StepOf<'attention'>): WasmKernel {
     valuePanels: { scratch: 4 * keyBlock * (shape.valueSize + keyWidths[0]) },
     scores: { scratch: 2 * 4 * keyBlock },
     states: { scratch: state.bytes * group * queryBlock },
+  })
+  const split = (part: number, parts: number) => {
+    const [first, end] = [part, part + 1].map((one) => Math.floor((one * keyValueHeads) / parts))
+    return end > first ? Object.values(wordsOf(first, end - first)) : null
   }
   const name = `attention ${heads}/${keyValueHeads} of ${shape.size}/${shape.valueSize}`
   const options = `${causal ? ' causal' : ''}${window ? ` window ${window}` : ''}${softCap ? ` cap ${softCap}` : ''}${cached ? ' cache' : ''}`
-  return kernel(name + options, words, (f, w) => {
+  const whole = kernel(name + options, wordsOf(0, keyValueHeads), (f, w) => {
     const keyBytes = f.local('i32', cached ? i32.const(4 * key.columns) : w.keyStride)
     const valueBytes = f.local('i32', cached ? i32.const(4 * value.columns) : w.valueStride)
     eachSequence(f, w.table, w.sequences, ({ first, rows, past, cache: start, capacity }) => {
       if (!cached) f.set(past, i32.const(0))
-      const base = (unit: Local<'i32'>, address: Local<'i32'>, stride: Local<'i32'>) =>
-        f.local('i32', cached ? i32.add(start, i32.mul(capacity, unit)) : i32.add(address, i32.mul(first, stride)))
+      const base = (unit: Local<'i32'>, head: Local<'i32'>, address: Local<'i32'>, stride: Local<'i32'>) =>
+        f.local('i32', cached ? i32.add(i32.add(start, head), i32.mul(capacity, unit)) : i32.add(address, i32.mul(first, stride)))
       const sequence: Sequence = {
         rows,
         past,
         query: f.local('i32', i32.add(w.query, i32.mul(first, w.queryStride))),
         output: f.local('i32', i32.add(w.output, i32.mul(first, w.outputStride))),
-        keys: base(w.keysUnit, w.key, w.keyStride),
-        values: base(w.valuesUnit, w.value, w.valueStride),
+        keys: base(w.keysUnit, w.cachedKey, w.key, w.keyStride),
+        values: base(w.valuesUnit, w.cachedValue, w.value, w.valueStride),
         keyBytes,
         valueBytes,
       }
       emitSequence(f, shape, w, sequence)
     })
   })
+  return { ...whole, split }
+}
+
+/** A view from one of its columns on. */
+function moved(view: View, columns: number): View {
+  return { ...view, column: view.column + columns, columns: view.columns - columns }
 }
 
 type Words = Readonly<Record<string, Local<'i32'>>>
@@ -120,7 +146,7 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
     f.set(headKeys, s.keys)
     f.set(headValues, s.values)
     const head = f.local('i32', i32.const(0))
-    f.for(head, keyValueHeads, 1, () => {
+    f.for(head, w.count, 1, () => {
       emitStart(f, w, { output, queries, columns: group * valueSize, states: group })
       f.set(firstKey, keyStart)
       f.for(firstKey, keyEnd, keyBlock, () => {

@@ -6,10 +6,9 @@ import type { ModuleBuilder, WasmFeatures } from '../module.js'
 import { f32, f32x4, floats, i8x16, i16x8, i32, i32x4, integers, v128 } from '../values.js'
 import { type BlockFormat, type BlockWeight, blockBytes, blockInputs, floatsOfBlocks, packBlocks, zeroOf } from './block-weights.js'
 import { addDot, multiplyAdd } from './functions.js'
-import { copies, eachRow, kernel, reduce, storeFloats, type Vector, type WasmKernel, walk } from './kernel.js'
+import { copies, eachRow, kernel, reduce, rowsOf, storeFloats, type Vector, type WasmKernel, walk } from './kernel.js'
 import { floatLinear } from './linear.js'
 import { linearKernel, type TileOptions, type TilePointers } from './panel-loop.js'
-import { rowsOf } from './rows.js'
 
 /** Rows of a tile. */
 const tileRows = 4
@@ -26,8 +25,16 @@ function activationBlock({ group }: BlockFormat) {
 /**
  * The kernels of a linear with weights in blocks: activations are quantized to blocks of 8 bits, each row by itself, and multiplied as whole
  * numbers. Blocks that are not whole multiples of the kernels' own are products of floats.
+ *
+ * @param target words that say where rows are written, if not to the step's output
  */
-export function blockLinear(step: StepOf<'linear'>, weight: BlockWeight, constants: Constants, { dot }: WasmFeatures): WasmKernel[] {
+export function blockLinear(
+  step: StepOf<'linear'>,
+  weight: BlockWeight,
+  constants: Constants,
+  { dot }: WasmFeatures,
+  target: Readonly<Record<string, Word>> = {},
+): WasmKernel[] {
   const { input, output, bias } = step
   const { codes, scale, minimum, block } = weight
   const tensors = [codes, scale, minimum, ...(bias ? [bias] : [])]
@@ -38,7 +45,7 @@ export function blockLinear(step: StepOf<'linear'>, weight: BlockWeight, constan
     minimum: constants.elements(minimum) as Float32Array,
     bias: bias && (constants.elements(bias) as Float32Array),
   })
-  if (block % blockInputs) return [floatLinear(step, tensors, () => floatsOfBlocks(source()), constants)]
+  if (block % blockInputs) return [floatLinear(step, tensors, () => floatsOfBlocks(source()), constants, target)]
   const zero = zeroOf(weight, constants.elements(scale) as Float32Array, constants.elements(minimum) as Float32Array)
   const format: BlockFormat = { bits: weight.bits, group: dot === 'none' ? 2 : 4, zero }
   const sizes = activationBlock(format)
@@ -51,7 +58,7 @@ export function blockLinear(step: StepOf<'linear'>, weight: BlockWeight, constan
     tileRows,
     rowBytes: blocks * sizes.bytes,
     panels: constants.made(tensors, `blocks of ${name}`, () => packBlocks(source(), format)),
-    words: { blocks, input: activations, inputStride: blocks * sizes.bytes },
+    words: { blocks, input: activations, inputStride: blocks * sizes.bytes, ...target },
     tile: (f, w, rows, columns, options, pointers) => callTile(f, { format, rows, columns, options }, w.blocks, pointers),
   })
   return [quantizeBlocks(step, format, blocks, activations), product]

@@ -1,4 +1,6 @@
+import { gelu, tanhGelu } from '../../../../ops/activation.js'
 import type { ActivationFunction } from '../../plan/steps.js'
+import { chebyshevPolynomial } from '../../x64/polynomial.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32x4, i16x8, i32x4 } from '../values.js'
 import type { Vector } from './kernel.js'
@@ -8,10 +10,11 @@ export function multiplyAdd(f: FunctionBuilder, a: Vector, b: Vector, c: Vector)
   return f.module.features.multiplyAdd ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c)
 }
 
-/** sum + products of four signed bytes with four numbers of 0 to 127, in each lane; exact. */
+/** sum + products of four signed bytes with four numbers from 0 to the features' `largestCode`, in each lane; exact where pairs fit. */
 export function addDot(f: FunctionBuilder, bytes: Vector, numbers: Vector, sum: Vector): Vector {
   if (f.module.features.dot === 'quads') return i32x4.relaxed_dot_i8x16_i7x16_add_s(bytes, numbers, sum)
-  return i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(bytes, numbers)))
+  // With ones: on x64, where this is used, other sums of neighbours load the same ones from memory again and again.
+  return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(bytes, numbers), f.integers(0x10001)))
 }
 
 /** Coefficients from the constant upwards, by Horner's rule. */
@@ -99,3 +102,22 @@ export const activationFunctions: Readonly<Record<ActivationFunction, (f: Functi
   tanh: hyperbolicTangent,
   sigmoid,
 }
+
+/** How far results of coarse functions may be off. */
+export const coarseError = 3.5e-4
+
+/**
+ * A function that is 0 for very small x, and x for very large: max(x, 0) plus t times a polynomial of t = min(|x|, end), by few instructions.
+ */
+function smoothRelu(of: (x: number) => number): (typeof activationFunctions)['gelu'] {
+  const [end, degree] = [3.75, 6]
+  const coefficients = chebyshevPolynomial((t) => of(-t) / t, 0, end, degree)
+  return (f, x) => {
+    const t = f.local('v128', f32x4.pmin(f32x4.abs(x), f.floats(end)))
+    const inside = f.local('v128', multiplyAdd(f, t, f.floats(2 / end), f.floats(-1)))
+    return multiplyAdd(f, t, polynomial(f, inside, coefficients), f32x4.pmax(x, f.floats(0)))
+  }
+}
+
+/** For results that are rounded to much larger steps. */
+export const coarseFunctions: Partial<typeof activationFunctions> = { gelu: smoothRelu(gelu), 'gelu-tanh': smoothRelu(tanhGelu) }

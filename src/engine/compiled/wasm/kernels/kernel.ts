@@ -1,3 +1,4 @@
+import type { View } from '../../plan/steps.js'
 import type { StepKernel, Word } from '../../program.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32, f32x4, i32, integers, type Statement, select, type Value, v128 } from '../values.js'
@@ -23,6 +24,11 @@ export function kernel<Name extends string>(
     body(f, Object.fromEntries(locals) as Record<Name, Local<'i32'>>)
   }
   return { key, code: () => code, words: names.map((name) => words[name]) }
+}
+
+/** The words of a view whose rows a kernel walks along. */
+export function rowsOf<Name extends string>(name: Name, view: View) {
+  return { [name]: { address: view }, [`${name}Stride`]: { stride: view } } as Record<Name | `${Name}Stride`, Word>
 }
 
 /** A pointer, and how far it moves from one row, or from one column, to the next. */
@@ -77,17 +83,17 @@ export function storeFloats(address: Address, value: Local<'v128'>, count: numbe
 }
 
 /** Writes the first `count` bytes of a vector. */
-export function storeBytes(address: Address, value: Local<'v128'>, count: number): Statement[] {
-  if (count >= 16) return [v128.store(address, value)]
+export function storeBytes(address: Address, value: Local<'v128'>, count: number, offset = 0): Statement[] {
+  if (count >= 16) return [v128.store(address, value, offset)]
   const statements: Statement[] = []
   let at = 0
-  if (count & 8) statements.push(v128.store64_lane(address, value, at, 0))
+  if (count & 8) statements.push(v128.store64_lane(address, value, offset + at, 0))
   at += count & 8
-  if (count & 4) statements.push(v128.store32_lane(address, value, at, at / 4))
+  if (count & 4) statements.push(v128.store32_lane(address, value, offset + at, at / 4))
   at += count & 4
-  if (count & 2) statements.push(v128.store16_lane(address, value, at, at / 2))
+  if (count & 2) statements.push(v128.store16_lane(address, value, offset + at, at / 2))
   at += count & 2
-  if (count & 1) statements.push(v128.store8_lane(address, value, at, at))
+  if (count & 1) statements.push(v128.store8_lane(address, value, offset + at, at))
   return statements
 }
 

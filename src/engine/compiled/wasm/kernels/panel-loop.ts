@@ -3,8 +3,7 @@ import type { Word } from '../../program.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32x4, i32, type Value, v128 } from '../values.js'
 import { activationFunctions } from './functions.js'
-import { copies, eachChunk, eachRow, kernel, smaller, storeFloats, type WasmKernel, walk } from './kernel.js'
-import { rowsOf } from './rows.js'
+import { copies, eachChunk, eachRow, kernel, rowsOf, smaller, storeFloats, type WasmKernel, walk } from './kernel.js'
 
 export type Words = Readonly<Record<string, Local<'i32'>>>
 
@@ -27,6 +26,8 @@ export interface PanelProduct {
   readonly words: Readonly<Record<string, Word>>
   /** Brings the rows of a block into the form that tiles read, where that is another. */
   readonly prepare?: (f: FunctionBuilder, w: Words, block: Local<'i32'>) => Readonly<Record<'input' | 'inputStride', Local<'i32'>>>
+  /** Whether tiles compute any activation, and write codes where the step does; others compute `TileOptions` only. */
+  readonly isWhole?: boolean
   readonly tile: (f: FunctionBuilder, w: Words, rows: number, columns: number, options: TileOptions, pointers: TilePointers) => void
 }
 
@@ -49,47 +50,71 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
   const { input, output, residual, activation } = step
   const { columns, panels } = product
   const outputs = output.columns
-  const late = activation !== undefined && activation !== 'relu'
+  const late = !product.isWhole && activation !== undefined && activation !== 'relu'
   const options = { residual: residual !== undefined && !late, relu: activation === 'relu' }
   const aside = late && residual !== undefined
   const blockRows = rowsOfBlock(product)
   const asideStride = 16 * Math.ceil(outputs / 4)
-  const words: Record<string, Word> = {
+  const whole = Math.floor(outputs / columns)
+  const panelBytes = panels.byteLength / Math.ceil(outputs / columns)
+  /** For panels from one to another: the columns that they compute. */
+  const wordsOf = (first: number, end: number): Record<string, Word> => ({
     rows: { rows: input.buffer.per },
     ...rowsOf('input', input),
-    ...rowsOf('output', output),
-    residual: residual ? { address: residual } : 0,
+    ...rowsOf('output', { ...output, column: output.column + first * columns }),
+    residual: residual ? { address: { ...residual, column: residual.column + first * columns } } : 0,
     residualStride: residual ? { stride: residual } : 0,
-    panels: { constant: panels },
-    panelBytes: panels.byteLength / Math.ceil(outputs / columns),
-    panelCount: Math.floor(outputs / columns),
+    panels: { constant: panels, from: first * panelBytes },
+    panelBytes,
+    panelCount: Math.min(end, whole) - first,
+    tail: Number(end > whole),
     blockRows,
     parameters: 0,
     parametersStride: 0,
     aside: aside ? { scratch: blockRows * asideStride } : 0,
     asideStride,
     ...product.words,
+  })
+  const count = Math.ceil(outputs / columns)
+  const split = (part: number, parts: number) => {
+    const [first, end] = [part, part + 1].map((one) => Math.floor((one * count) / parts))
+    return end > first ? Object.values(wordsOf(first, end)) : null
   }
   const after = late ? ` ${activation} ${outputs}${residual ? ' residual' : ''}` : ''
   const key = `${product.key} tail ${outputs % columns}${options.residual ? ' residual' : ''}${options.relu ? ' relu' : ''}${after}`
-  return kernel(key, words, (f, w) => {
+  const outputBytes = output.buffer.dtype === 'uint8' ? 1 : 4
+  const all = kernel(key, wordsOf(0, count), (f, w) => {
     const block = f.local('i32')
     const [result, resultStride] = aside ? [w.aside, w.asideStride] : [w.output, w.outputStride]
     f.while(w.rows, () => {
       f.set(block, smaller(w.rows, w.blockRows))
       const source = product.prepare?.(f, w, block) ?? { input: w.input, inputStride: w.inputStride }
-      emitPanels(f, { product, options, tail: outputs % columns, w, block, ...source, output: result, outputStride: resultStride })
+      emitPanels(f, {
+        product,
+        options,
+        tail: outputs % columns,
+        outputBytes,
+        w,
+        block,
+        ...source,
+        output: result,
+        outputStride: resultStride,
+      })
       if (late) emitActivation(f, step, w, block, result, resultStride)
       for (const name of ['input', 'output', 'residual', 'parameters']) f.add(w[name], i32.mul(block, w[`${name}Stride`]))
       f.set(w.rows, i32.sub(w.rows, block))
     })
   })
+  // What follows panels needs whole rows, and memory aside is no view of which columns could be written.
+  return late || 'output' in product.words ? all : { ...all, split }
 }
 
 interface PanelLoop {
   readonly product: PanelProduct
   readonly options: TileOptions
   readonly tail: number
+  /** Of an element. */
+  readonly outputBytes: 1 | 4
   readonly w: Words
   readonly block: Local<'i32'>
   readonly input: Local<'i32'>
@@ -99,7 +124,8 @@ interface PanelLoop {
 }
 
 /** All panels over a block of rows: those that are full, then the narrower last one. */
-function emitPanels(f: FunctionBuilder, { product, options, tail, w, block, input, inputStride, output, outputStride }: PanelLoop): void {
+function emitPanels(f: FunctionBuilder, loop: PanelLoop): void {
+  const { product, options, tail, outputBytes, w, block, input, inputStride, output, outputStride } = loop
   const { columns, tileRows } = product
   const [panel, result, residual, count] = copies(f, w.panels, output, w.residual, w.panelCount)
   const rest = f.local('i32')
@@ -134,11 +160,11 @@ function emitPanels(f: FunctionBuilder, { product, options, tail, w, block, inpu
   f.while(count, () => {
     down(columns)
     f.add(panel, w.panelBytes)
-    f.add(result, 4 * columns)
+    f.add(result, outputBytes * columns)
     if (options.residual) f.add(residual, 4 * columns)
     f.add(count, -1)
   })
-  if (tail) down(tail)
+  if (tail) f.if(w.tail, () => down(tail))
 }
 
 /** The activation of the rows that were just computed, and what is added after it. */

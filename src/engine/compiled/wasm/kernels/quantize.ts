@@ -1,9 +1,9 @@
-import type { StepOf } from '../../plan/steps.js'
+import type { Quantizer, StaticQuantizer, StepOf, View } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import { smallestScale } from '../../reference/quantize.js'
 import type { Constants } from '../constants.js'
 import type { FunctionBuilder, Local } from '../function.js'
-import { f32, f32x4, floats, i8x16, i16x8, i32x4, select, type Value, v128 } from '../values.js'
+import { f32, f32x4, floats, i8x16, i16x8, i32, i32x4, select, type Value, v128 } from '../values.js'
 import {
   copies,
   eachChunk,
@@ -12,102 +12,138 @@ import {
   floatOf,
   kernel,
   reduce,
+  rowsOf,
   storeBytes,
   type Vector,
+  type Walk,
   type WasmKernel,
   walk,
 } from './kernel.js'
-import { rowsOf } from './rows.js'
 
-/** Added to a float that is a small whole number, it leaves that one in the lowest bits. */
-const integral = 2 ** 23
-const integralBits = new Int32Array(Float32Array.of(integral).buffer)[0]
+/** Added to a float that is not too large, it leaves that one's nearest integer, halves to even, in the lowest bits. */
+const rounding = 1.5 * 2 ** 23
+const roundingBits = new Int32Array(Float32Array.of(rounding).buffer)[0]
+const largestRounded = 2 ** 21
 
-/** Turns rows of floats into codes. */
-export function quantize(step: StepOf<'quantize'>, constants: Constants): WasmKernel {
-  return step.quantization.kind === 'static' ? quantizeStatic(step, constants) : quantizeRows(step, constants)
+/** What `codesOfFloats` takes off for a zero point. */
+export function codeOffset(zeroPoint: number): number {
+  return roundingBits - zeroPoint
 }
 
-function quantizeStatic(step: StepOf<'quantize'>, constants: Constants): WasmKernel {
-  const { input, factors, quantization, highest, output } = step
-  if (quantization.kind !== 'static') throw new Error('Only static quantization has its scale in the plan')
-  const { scale, zeroPoint } = quantization
-  const words: Record<string, Word> = {
-    rows: { rows: input.buffer.per },
-    ...rowsOf('input', input),
-    ...rowsOf('output', output),
-    zeroPoint: { float: zeroPoint },
-    ...(factors
-      ? { factors: { constant: constants.made([factors], `over ${scale}`, ([values]) => Float32Array.from(values, (x) => x / scale)) } }
-      : { inverse: { float: 1 / scale } }),
+/**
+ * Rounds up to 16 numbers in units of the scale, moves them by the zero point, clamps them and leaves the codes in the first vector; NaN becomes 0.
+ *
+ * @param offsets for each vector: `codeOffset` of the zero point
+ */
+export function codesOfFloats(f: FunctionBuilder, vectors: readonly Local<'v128'>[], offsets: readonly Vector[], highest: 127 | 255): void {
+  for (const [i, x] of vectors.entries()) {
+    f.set(x, f32x4.pmin(f.floats(largestRounded), f32x4.pmax(f.floats(-largestRounded), x)))
+    f.set(x, i32x4.sub(f32x4.add(x, f.floats(rounding)), offsets[i]))
   }
-  return kernel(`quantize static ${input.columns} ${highest}${factors ? ' factors' : ''}`, words, (f, w) => {
-    const zero = f.local('v128', f32x4.splat(floatOf(w.zeroPoint)))
-    const inverse = f.local('v128')
-    if (!factors) f.set(inverse, f32x4.splat(floatOf(w.inverse)))
-    eachRow(f, w.rows, [walk(w.input, w.inputStride), walk(w.output, w.outputStride)], () => {
-      const [from, to, factor] = copies(f, w.input, w.output, w.factors ?? w.input)
-      const multiplied = (offset: number) => f32x4.mul(v128.load(from, offset), factors ? v128.load(factor, offset) : inverse)
-      emitCodes(f, { columns: input.columns, from, to, factor, zero, highest, multiplied })
-    })
+  const [a, b, c, d] = [0, 1, 2, 3].map((i) => vectors[i] ?? vectors[0])
+  const codes = i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d))
+  f.set(a, highest === 127 ? i8x16.min_u(codes, f.integers(0x7f7f7f7f)) : codes)
+}
+
+/** What numbers are multiplied with for the codes of a quantizer. */
+export function multipliersOf({ factors, quantization: { scale } }: StaticQuantizer, columns: number, constants: Constants): Float32Array {
+  if (!factors) return new Float32Array(columns).fill(1 / scale)
+  return Float32Array.from(constants.elements(factors) as Float32Array, (x) => x / scale)
+}
+
+/** Turns rows of floats into codes. */
+export function quantize(step: StepOf<'quantize'>, constants: Constants, input: RowWords = rowsOf('input', step.input)): WasmKernel {
+  const codes = codesOfRows(step, step.output, constants)
+  const words: Record<string, Word> = { rows: { rows: step.output.buffer.per }, ...input, ...codes.words }
+  return kernel(`quantize ${codes.key}`, words, (f, w) => {
+    const row = codes.begin(f, w)
+    eachRow(f, w.rows, [walk(w.input, w.inputStride), ...row.walks], () => row.emit(w.input))
   })
 }
 
-interface CodesOf {
+type Words = Readonly<Record<string, Local<'i32'>>>
+type RowWords = Readonly<Record<'input' | 'inputStride', Word>>
+
+/** The part of a kernel that turns rows of floats into codes. */
+export interface CodesOfRows {
+  readonly key: string
+  readonly words: Readonly<Record<string, Word>>
+  /** In front of the loop over rows: what moves along, and the code for a row that lies somewhere. */
+  begin(f: FunctionBuilder, w: Words): { readonly walks: readonly Walk<Local<'i32'>>[]; readonly emit: (row: Local<'i32'>) => void }
+}
+
+export function codesOfRows({ factors, quantization, highest }: Quantizer, output: View, constants: Constants): CodesOfRows {
+  const { columns } = output
+  const [key, words] = [`${columns} to ${highest}${factors ? ' factors' : ''}`, rowsOf('codes', output)]
+  if (quantization.kind === 'static') {
+    const { scale, zeroPoint } = quantization
+    const multiplier: Record<string, Word> = factors
+      ? { factors: { constant: constants.made([factors], `over ${scale}`, ([values]) => Float32Array.from(values, (x) => x / scale)) } }
+      : { inverse: { float: 1 / scale } }
+    return {
+      key: `static ${key}`,
+      words: { ...words, offset: codeOffset(zeroPoint), ...multiplier },
+      begin(f, w) {
+        const [offset, inverse] = [f.local('v128', i32x4.splat(w.offset)), f.local('v128')]
+        if (!factors) f.set(inverse, f32x4.splat(floatOf(w.inverse)))
+        const emit = (row: Local<'i32'>) => {
+          const [from, to, factor] = copies(f, row, w.codes, w.factors ?? row)
+          const multiplied = (at: number) => f32x4.mul(v128.load(from, at), factors ? v128.load(factor, at) : inverse)
+          emitCodes(f, { columns, from, to, factor, offset, highest, multiplied })
+        }
+        return { walks: [walk(w.codes, w.codesStride)], emit }
+      },
+    }
+  }
+  return {
+    key: `rows ${key}`,
+    words: { ...words, ...rowsOf('parameters', quantization.parameters), ...(factors && { factors: { constant: constants.of(factors) } }) },
+    begin(f, w) {
+      const [inverse, offset] = f.localsOf('v128', 2)
+      const scaled = (from: Local<'i32'>, factor: Local<'i32'>, at: number) =>
+        factors ? f32x4.mul(v128.load(from, at), v128.load(factor, at)) : v128.load(from, at)
+      const emit = (row: Local<'i32'>) => {
+        const [low, high] = emitRange(f, columns, row, w.factors ?? row, scaled)
+        const scale = f.local('f32', f32.div(f32.sub(high, low), highest))
+        f.set(scale, select(f32.ge(scale, smallestScale), scale, f32.const(1)))
+        const reciprocal = f.local('f32', f32.div(f32.const(1), scale))
+        const zeroPoint = f.local('f32', f32.nearest(f32.mul(f32.neg(low), reciprocal)))
+        f.do(f32.store(w.parameters, scale), f32.store(w.parameters, f32.neg(zeroPoint), 4))
+        // A zero point that is no number shall make all codes 0, though integers know nothing of it.
+        f.set(inverse, f32x4.splat(f32.add(reciprocal, f32.mul(zeroPoint, 0))))
+        f.set(offset, i32x4.splat(i32.sub(roundingBits, i32.trunc_sat_f32_s(zeroPoint))))
+        const [from, to, factor] = copies(f, row, w.codes, w.factors ?? row)
+        const multiplied = (at: number) => f32x4.mul(scaled(from, factor, at), inverse)
+        emitCodes(f, { columns, from, to, factor, offset, highest, multiplied })
+      }
+      return { walks: [walk(w.codes, w.codesStride), walk(w.parameters, w.parametersStride)], emit }
+    },
+  }
+}
+
+interface RowOfCodes {
   readonly columns: number
   readonly from: Local<'i32'>
   readonly to: Local<'i32'>
   readonly factor: Local<'i32'>
-  readonly zero: Local<'v128'>
-  readonly highest: number
+  readonly offset: Local<'v128'>
+  readonly highest: 127 | 255
   /** Four numbers, in units of the scale. */
-  readonly multiplied: (offset: number) => Vector
+  readonly multiplied: (at: number) => Vector
 }
 
-/** Rounds, moves by the zero point and clamps a row; NaN becomes 0. */
-function emitCodes(f: FunctionBuilder, { columns, from, to, factor, zero, highest, multiplied }: CodesOf): void {
+function emitCodes(f: FunctionBuilder, { columns, from, to, factor, offset, highest, multiplied }: RowOfCodes): void {
   const codes = f.localsOf('v128', 4)
   eachChunk(f, columns, 16, [walk(from, 4), walk(to, 1), walk(factor, 4)], (count) => {
     const used = codes.slice(0, Math.ceil(count / 4))
-    for (const [i, code] of used.entries()) {
-      f.set(code, f32x4.add(f32x4.nearest(multiplied(16 * i)), zero))
-      f.set(code, f32x4.pmin(f.floats(highest), f32x4.pmax(f.floats(0), code)))
-      f.set(code, i32x4.sub(f32x4.add(code, f.floats(integral)), f.integers(integralBits)))
-    }
-    const [a, b, c, d] = [0, 1, 2, 3].map((i) => used[i] ?? used[0])
-    f.set(codes[0], i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)))
+    for (const [i, code] of used.entries()) f.set(code, multiplied(16 * i))
+    codesOfFloats(
+      f,
+      used,
+      used.map(() => offset),
+      highest,
+    )
     f.do(...storeBytes(to, codes[0], count))
-  })
-}
-
-function quantizeRows(step: StepOf<'quantize'>, constants: Constants): WasmKernel {
-  const { input, factors, quantization, highest, output } = step
-  if (quantization.kind !== 'rows') throw new Error('A plan with a scale does not look for one in each row')
-  const words: Record<string, Word> = {
-    rows: { rows: input.buffer.per },
-    ...rowsOf('input', input),
-    ...rowsOf('output', output),
-    ...rowsOf('parameters', quantization.parameters),
-    ...(factors && { factors: { constant: constants.of(factors) } }),
-  }
-  return kernel(`quantize rows ${input.columns} ${highest}${factors ? ' factors' : ''}`, words, (f, w) => {
-    const [inverse, zero] = f.localsOf('v128', 2)
-    const walks = [walk(w.input, w.inputStride), walk(w.output, w.outputStride), walk(w.parameters, w.parametersStride)] as const
-    eachRow(f, w.rows, walks, () => {
-      const scaled = (from: Local<'i32'>, factor: Local<'i32'>, offset: number) =>
-        factors ? f32x4.mul(v128.load(from, offset), v128.load(factor, offset)) : v128.load(from, offset)
-      const [low, high] = emitRange(f, input.columns, w.input, w.factors ?? w.input, scaled)
-      const scale = f.local('f32', f32.div(f32.sub(high, low), highest))
-      f.set(scale, select(f32.ge(scale, smallestScale), scale, f32.const(1)))
-      const reciprocal = f.local('f32', f32.div(f32.const(1), scale))
-      const zeroPoint = f.local('f32', f32.nearest(f32.mul(f32.neg(low), reciprocal)))
-      f.do(f32.store(w.parameters, scale), f32.store(w.parameters, f32.neg(zeroPoint), 4))
-      f.set(inverse, f32x4.splat(reciprocal))
-      f.set(zero, f32x4.splat(zeroPoint))
-      const [from, to, factor] = copies(f, w.input, w.output, w.factors ?? w.input)
-      const multiplied = (offset: number) => f32x4.mul(scaled(from, factor, offset), inverse)
-      emitCodes(f, { columns: input.columns, from, to, factor, zero, highest, multiplied })
-    })
   })
 }
 

@@ -1,5 +1,4 @@
-import type { StepOf, View } from '../../plan/steps.js'
-import { isView } from '../../plan/steps.js'
+import { isView, type StepOf, scaledColumns } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { Constants } from '../constants.js'
 import type { FunctionBuilder, Local } from '../function.js'
@@ -12,17 +11,14 @@ import {
   firstLanes,
   kernel,
   reduce,
+  rowsOf,
   storeFloats,
   type Vector,
   type Walk,
   type WasmKernel,
   walk,
 } from './kernel.js'
-
-/** The words of a view whose rows a kernel walks along. */
-export function rowsOf<Name extends string>(name: Name, view: View) {
-  return { [name]: { address: view }, [`${name}Stride`]: { stride: view } } as Record<Name | `${Name}Stride`, Word>
-}
+import { codesOfRows } from './quantize.js'
 
 export function embed({ lookups, output }: StepOf<'embed'>, constants: Constants): WasmKernel {
   const { columns } = output
@@ -32,23 +28,26 @@ export function embed({ lookups, output }: StepOf<'embed'>, constants: Constants
     words[`table${i}`] = { constant: constants.of(table.values) }
     if (table.scale) words[`scale${i}`] = { constant: constants.of(table.scale) }
   }
-  const scaled = lookups.map(({ table }) => table.scale !== undefined)
-  return kernel(`embed ${columns} ${scaled.map((is) => (is ? 'int8' : 'float32')).join(' ')}`, words, (f, w) => {
-    const factors = scaled.map(() => f.local('v128'))
+  /** Columns that share a scale; 0 of float32. */
+  const scaled = lookups.map(({ table }) => (table.scale ? scaledColumns(table) : 0))
+  return kernel(`embed ${columns} ${scaled.join(' ')}`, words, (f, w) => {
     const four = f.local('i32', i32.const(4))
     const numbers = lookups.map((_, i) => [w[`numbers${i}`], four] as const)
     eachRow(f, w.rows, [...numbers, [w.output, w.outputStride]], () => {
       const [to] = copies(f, w.output)
-      const from = scaled.map((is, i) => {
+      const from = scaled.map((block, i) => {
         const number = f.local('i32', i32.load(w[`numbers${i}`]))
-        if (is) f.set(factors[i], v128.load32_splat(i32.add(w[`scale${i}`], i32.shl(number, 2))))
-        return f.local('i32', i32.add(w[`table${i}`], i32.mul(number, columns * (is ? 1 : 4))))
+        return f.local('i32', i32.add(w[`table${i}`], i32.mul(number, columns * (block ? 1 : 4))))
       })
+      const scaleOf = (i: number) => {
+        const block = i32.div_u(i32.sub(from[i], w[`table${i}`]), scaled[i])
+        return v128.load32_splat(i32.add(w[`scale${i}`], i32.shl(block, 2)))
+      }
       const sum = f.local('v128')
       const pointers = from.map((pointer, i): Walk<number> => [pointer, scaled[i] ? 1 : 4])
       eachChunk(f, columns, 4, [[to, 4], ...pointers], (count) => {
         from.forEach((pointer, i) => {
-          const row = scaled[i] ? f32x4.mul(signedBytes(pointer), factors[i]) : v128.load(pointer)
+          const row = scaled[i] ? f32x4.mul(signedBytes(pointer), scaleOf(i)) : v128.load(pointer)
           f.set(sum, i ? f32x4.add(sum, row) : row)
         })
         f.do(...storeFloats(to, sum, count))
@@ -65,6 +64,7 @@ function signedBytes(address: Value<'i32'>): Vector {
 export function norm(step: StepOf<'norm'>, constants: Constants): WasmKernel {
   const { input, centered, epsilon, weight, bias, output } = step
   const size = weight.size
+  const codes = step.codes && codesOfRows(step.codes.quantizer, step.codes.output, constants)
   const words: Record<string, Word> = {
     rows: { rows: input.buffer.per },
     ...rowsOf('input', input),
@@ -72,12 +72,14 @@ export function norm(step: StepOf<'norm'>, constants: Constants): WasmKernel {
     epsilon: { float: epsilon },
     weight: { constant: constants.of(weight) },
     ...(bias && { bias: { constant: constants.of(bias) } }),
+    ...codes?.words,
   }
   const key = `norm ${input.columns} in ${size} ${centered ? 'centered ' : ''}${bias ? 'bias' : ''}`
-  return kernel(key, words, (f, w) => {
+  return kernel(codes ? `${key} codes ${codes.key}` : key, words, (f, w) => {
     const groups = f.local('i32')
     const [from, to] = f.localsOf('i32', 2)
-    eachRow(f, w.rows, [walk(w.input, w.inputStride), walk(w.output, w.outputStride)], () => {
+    const row = codes?.begin(f, w)
+    eachRow(f, w.rows, [walk(w.input, w.inputStride), walk(w.output, w.outputStride), ...(row?.walks ?? [])], () => {
       f.set(from, w.input)
       f.set(to, w.output)
       f.set(groups, i32.const(input.columns / size))
@@ -87,6 +89,7 @@ export function norm(step: StepOf<'norm'>, constants: Constants): WasmKernel {
         f.add(to, 4 * size)
         f.add(groups, -1)
       })
+      row?.emit(w.output)
     })
   })
 }
@@ -204,6 +207,27 @@ export function length({ input, output }: StepOf<'length'>): WasmKernel {
         f.set(low, f64.add(low, f64.mul(high, high)))
       })
       f.do(f32.store(w.output, f32.demote_f64(f64.sqrt(low))))
+    })
+  })
+}
+
+export function largest({ input, output }: StepOf<'largest'>): WasmKernel {
+  const words = { rows: { rows: input.buffer.per }, ...rowsOf('input', input), ...rowsOf('output', output) }
+  return kernel(`largest ${input.columns}`, words, (f, w) => {
+    const [most, value] = f.localsOf('f32', 2)
+    const best = f.local('i32')
+    eachRow(f, w.rows, [walk(w.input, w.inputStride), walk(w.output, w.outputStride)], () => {
+      const [from] = copies(f, w.input)
+      f.set(most, f32.load(from))
+      f.set(best, from)
+      eachChunk(f, input.columns, 1, [walk(from, 4)], () => {
+        f.set(value, f32.load(from))
+        f.if(f32.gt(value, most), () => {
+          f.set(most, value)
+          f.set(best, from)
+        })
+      })
+      f.do(f32.store(w.output, f32.convert_i32_s(i32.shr_u(i32.sub(best, w.input), 2))))
     })
   })
 }

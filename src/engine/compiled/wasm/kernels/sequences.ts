@@ -2,8 +2,7 @@ import type { StepOf } from '../../plan/steps.js'
 import { sequenceWords, type Word } from '../../program.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32, f32x4, floats, i32, v128 } from '../values.js'
-import { copies, eachChunk, kernel, storeFloats, type WasmKernel, walk } from './kernel.js'
-import { rowsOf } from './rows.js'
+import { copies, eachChunk, kernel, rowsOf, storeFloats, type WasmKernel, walk } from './kernel.js'
 
 type SequenceWord = (typeof sequenceWords)[number]
 

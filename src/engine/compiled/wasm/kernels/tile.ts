@@ -1,22 +1,33 @@
+import type { ActivationFunction } from '../../plan/steps.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
-import type { ModuleBuilder } from '../module.js'
-import { f32, f32x4, floats, i32, i32x4, integers, v128 } from '../values.js'
-import { addDot, multiplyAdd } from './functions.js'
-import { storeFloats, type Vector } from './kernel.js'
+import type { ModuleBuilder, WasmFeatures } from '../module.js'
+import { f32, f32x4, i32, i32x4, integers, v128 } from '../values.js'
+import { activationFunctions, addDot, coarseFunctions, multiplyAdd } from './functions.js'
+import { storeBytes, storeFloats, type Vector } from './kernel.js'
+import { codesOfFloats } from './quantize.js'
 
 /** How sums of products are made: the widths of a tile, and one step along the inputs. */
 export interface ProductForm {
   readonly name: 'float32' | 'bytes' | 'words'
-  /** Rows and vectors of four columns of a tile: as many sums as the registers of x64 and ARM hold beside what they are made from. */
+  /** Rows and vectors of four columns of a tile: as many sums as the registers of x64 hold beside what they are made from. */
   readonly rows: number
   readonly vectors: number
   /** Inputs that one step takes, and bytes that an input has in an activation. */
   readonly group: number
   readonly inputBytes: number
-  /** Steps that one turn of the loop takes. */
-  readonly unrolled: number
   multiply(f: FunctionBuilder, activations: Vector, weights: Vector, sum: Local<'v128'>): Vector
 }
+
+/** Steps that one turn of the loop takes. */
+const unrolled = 4
+
+const bytesForm = {
+  name: 'bytes',
+  rows: 2,
+  group: 4,
+  inputBytes: 1,
+  multiply: (f, activations, weights, sum) => addDot(f, weights, activations, sum),
+} as const satisfies Partial<ProductForm>
 
 export const productForms = {
   float32: {
@@ -25,39 +36,55 @@ export const productForms = {
     vectors: 6,
     group: 1,
     inputBytes: 4,
-    unrolled: 4,
     multiply: (f, activations, weights, sum) => multiplyAdd(f, activations, weights, sum),
   },
-  /** Activations of 0 to 127. */
+  /** Where products are added up on their way, a register more is needed than where one instruction does all. */
   bytes: {
-    name: 'bytes',
-    rows: 2,
-    vectors: 6,
-    group: 4,
-    inputBytes: 1,
-    unrolled: 4,
-    multiply: (f, activations, weights, sum) => addDot(f, weights, activations, sum),
+    pairs: { ...bytesForm, vectors: 4 },
+    quads: { ...bytesForm, vectors: 6 },
   },
   words: {
     name: 'words',
-    rows: 4,
-    vectors: 2,
+    rows: 2,
+    vectors: 4,
     group: 2,
     inputBytes: 2,
-    unrolled: 4,
     multiply: (_, activations, weights, sum) => i32x4.add(sum, i32x4.dot_i16x8_s(weights, activations)),
   },
-} as const satisfies Record<string, ProductForm>
+} as const satisfies Record<string, ProductForm | Record<string, ProductForm>>
 
-/** What follows the sums. They begin with a bias, but for `bare`. Sums of codes are multiplied with the scales of columns; with `rows`, scale and offset of rows take part. */
+/**
+ * How codes of up to `highest` are multiplied with these weights: as bytes where that is exact.
+ *
+ * @param pairsFit whether two products side by side are sure to fit in 16 bits
+ */
+export function codeForm({ dot, largestCode, pairBits }: WasmFeatures, highest: number, pairsFit: () => boolean): ProductForm {
+  const exact = dot !== 'none' && highest <= largestCode && (pairBits === 32 || pairsFit())
+  return exact ? productForms.bytes[dot] : productForms.words
+}
+
+/**
+ * What follows the sums. They begin with a bias, but for `bare`. Sums of codes are multiplied with the scales of columns; with `rows`, scale and
+ * offset of rows take part. With `codes`, the highest one, results are written as codes.
+ */
 export interface Epilogue {
   readonly scale: 'bare' | 'none' | 'columns' | 'rows'
+  readonly activation?: ActivationFunction
+  /** Whether the activation may be off by `coarseError`. */
+  readonly coarse?: boolean
   readonly residual: boolean
-  readonly relu: boolean
+  readonly codes?: 127 | 255
 }
 
 /** Vectors of a panel's header in front of its weights, each so many times as the panel has vectors. */
-export const headerParts = { bare: [], none: ['start'], columns: ['start', 'scale', 'bias'], rows: ['sums', 'scale', 'bias'] } as const
+const headerParts = { bare: [], none: ['start'], columns: ['start', 'scale', 'bias'], rows: ['sums', 'scale', 'bias'] } as const
+
+/** More such vectors, where codes are written: what results are multiplied with, and `codeOffset` of the zero point. */
+const codeParts = ['factor', 'offset'] as const
+
+function partsOf({ scale, codes }: Epilogue): readonly string[] {
+  return [...headerParts[scale], ...(codes ? codeParts : [])]
+}
 
 /** Bytes of scale and offset of a row. */
 const rowParameters = { scale: 0, offset: 4 } as const
@@ -96,7 +123,7 @@ export function callTile(f: FunctionBuilder, tile: Tile, given: TileArguments): 
 
 function tileFunction(module: ModuleBuilder, tile: Tile): FunctionReference {
   const { form, epilogue, rows, columns } = tile
-  const key = `tile ${form.name} ${rows}x${columns} ${epilogue.scale}${epilogue.residual ? ' residual' : ''}${epilogue.relu ? ' relu' : ''}`
+  const key = `tile ${form.name} ${rows}x${columns} ${epilogueName(epilogue)}`
   const types = tileParameters.map(() => 'i32' as const)
   return module.function(key, types, [], (f) => {
     const locals = Object.fromEntries(tileParameters.map((name, i) => [name, f.parameters[i]])) as TileArguments
@@ -104,9 +131,14 @@ function tileFunction(module: ModuleBuilder, tile: Tile): FunctionReference {
   })
 }
 
+/** Equal names stand for equal epilogues. */
+export function epilogueName({ scale, activation, coarse, residual, codes }: Epilogue): string {
+  return [scale, coarse ? 'coarse' : '', activation, residual ? 'residual' : '', codes ? `codes to ${codes}` : ''].filter(Boolean).join(' ')
+}
+
 function emitTile(f: FunctionBuilder, { form, epilogue, rows, columns }: Tile, t: TileArguments): void {
   const vectors = Math.ceil(columns / 4)
-  const parts: readonly string[] = headerParts[epilogue.scale]
+  const parts = partsOf(epilogue)
   const header = (part: string, v: number) => v128.load(t.panel, 16 * (parts.indexOf(part) * vectors + v))
   const sums = Array.from({ length: rows }, () => f.localsOf('v128', vectors))
   for (const row of sums) for (const [v, sum] of row.entries()) f.set(sum, parts.includes('start') ? header('start', v) : integers(0))
@@ -144,7 +176,6 @@ function emitProducts(
     f.add(weights, steps * vectors * 16)
     f.add(t.groups, -steps)
   }
-  const { unrolled } = form
   if (f.module.features.multiplyAdd) {
     f.while(i32.ge_s(t.groups, unrolled), () => {
       for (let at = 0; at < unrolled; at++) step(at)
@@ -171,12 +202,13 @@ function emitProducts(
 
 function emitRow(
   f: FunctionBuilder,
-  { scale, residual, relu }: Epilogue,
+  { scale, activation, coarse, residual, codes }: Epilogue,
   sums: readonly Local<'v128'>[],
   columns: number,
   t: TileArguments,
   header: (part: string, v: number) => Vector,
 ): void {
+  const activate = activation && ((coarse && coarseFunctions[activation]) || activationFunctions[activation])
   const [rowScale, rowOffset] = f.localsOf('v128', 2)
   if (scale === 'rows') {
     const offset = f.local('f32', f32.load(t.row, rowParameters.offset))
@@ -190,8 +222,20 @@ function emitRow(
       const factor = scale === 'rows' ? f32x4.mul(rowScale, header('scale', v)) : header('scale', v)
       f.set(sum, multiplyAdd(f, f32x4.convert_i32x4_s(sum), factor, header('bias', v)))
     }
-    if (relu) f.set(sum, f32x4.pmax(sum, floats(0)))
+    if (activate) f.set(sum, activate(f, sum))
     if (residual) f.set(sum, f32x4.add(sum, v128.load(t.residual, 16 * v)))
-    f.do(...storeFloats(t.output, sum, Math.min(4, columns - 4 * v), 16 * v))
+    if (codes) f.set(sum, f32x4.mul(sum, header('factor', v)))
+    else f.do(...storeFloats(t.output, sum, Math.min(4, columns - 4 * v), 16 * v))
+  }
+  if (!codes) return
+  for (let first = 0; 4 * first < columns; first += 4) {
+    const four = sums.slice(first, first + 4)
+    codesOfFloats(
+      f,
+      four,
+      four.map((_, v) => header('offset', first + v)),
+      codes,
+    )
+    f.do(...storeBytes(t.output, four[0], Math.min(16, columns - 4 * first), 4 * first))
   }
 }

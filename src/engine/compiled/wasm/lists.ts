@@ -1,0 +1,54 @@
+import { describePlan } from '../plan/describe.js'
+import type { Plan } from '../plan/plan.js'
+import type { RowKind } from '../plan/steps.js'
+import { type Call, Layout, type ListWord, RowScratch, type Share } from './layout.js'
+import { callsAlone, callsOfTeam, type PlacedKernel } from './team.js'
+
+/** Multiplications and additions of a run that are worth the threads of a team. */
+const teamOperations = 5e6
+
+/** Below so many rows for each thread, products are split by columns. */
+const fewRows = 2
+
+/** Which lists the threads run through: for one thread, and for a team. */
+export class Lists {
+  readonly alone: readonly Layout[]
+  readonly rowScratch: RowScratch
+  readonly #teams = new Map<boolean, readonly Layout[]>()
+  readonly #operations: number
+
+  /**
+   * @param parts threads of a team
+   * @param barrier the function with which they wait for each other, where there are teams
+   */
+  constructor(
+    private readonly plan: Plan,
+    private readonly kernels: readonly PlacedKernel[],
+    private readonly addresses: ReadonlyMap<ArrayBufferView, number>,
+    private readonly parts: number,
+    private readonly barrier: number | undefined,
+  ) {
+    const calls = callsAlone(kernels)
+    this.rowScratch = new RowScratch(calls)
+    this.alone = [this.#layout(calls)]
+    this.#operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
+  }
+
+  /** The lists for a run that has all threads for itself. */
+  together({ token }: Readonly<Record<RowKind, number>>): readonly Layout[] {
+    if (this.barrier === undefined || this.parts < 2 || this.#operations * token < teamOperations) return this.alone
+    const few = token < fewRows * this.parts
+    const words = (target: number): ListWord[] => [{ header: 'arrivals' }, target, { header: 'cancel' }]
+    const team =
+      this.#teams.get(few) ??
+      callsOfTeam(this.kernels, this.plan, this.parts, few, { function: this.barrier, words }).map((calls, part) =>
+        this.#layout(calls, { part, parts: this.parts }),
+      )
+    this.#teams.set(few, team)
+    return team
+  }
+
+  #layout(calls: readonly Call[], share?: Share): Layout {
+    return new Layout(this.plan, calls, this.addresses, this.rowScratch, share)
+  }
+}
