@@ -5,7 +5,6 @@ import koffi from 'koffi'
 import { usage } from '../../base/errors.js'
 import type { LoadOptions, OnnxModel, Runtime, Session } from '../session.js'
 import { check, failure, inBackground, ort, type Pointer, receive, type Status } from './c-api.node.js'
-import { ownOperatorDomain, withOwnOperators } from './own-operators.node.js'
 import { NativeSession } from './session.node.js'
 import { valueOver } from './tensors.node.js'
 
@@ -32,8 +31,11 @@ export const runtime: Runtime = {
   copiedBytes: 0,
   allocate: (bytes) => new ArrayBuffer(bytes),
   load,
-  withOwnOperators,
+  withOwnOperators: async (graph, observed) => (await ownOperators()).withOwnOperators(graph, observed),
 }
+
+/** Only sessions with `machineCode` need them. */
+const ownOperators = () => import('./own-operators.node.js')
 
 async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Session> {
   const threads = options.threads ?? Math.min(8, availableParallelism())
@@ -49,7 +51,7 @@ async function load(model: OnnxModel, options: LoadOptions = {}): Promise<Sessio
     check(api.SetSessionGraphOptimizationLevel(settings, levels[options.optimization ?? 'all']))
     if (options.memoryPlan === false) check(api.DisableMemPattern(settings))
     for (const [key, value] of Object.entries(options.settings ?? {})) check(api.AddSessionConfigEntry(settings, key, value))
-    const own = options.machineCode ? ownOperatorDomain() : null
+    const own = options.machineCode ? (await ownOperators()).ownOperatorDomain() : null
     if (own) check(api.AddCustomOpDomain(settings, own))
     if (profile) check(api.EnableProfiling(settings, join(profile, 'ort')))
     session = await create(model, settings)
