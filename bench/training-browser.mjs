@@ -1,4 +1,4 @@
-// npm run bench:training-browser [-- --rounds 3 --steps 20] [--json]: a step of training as the page in examples/train-in-browser runs it in
+// npm run bench:training-browser [-- --rounds 3 --steps 120] [--json]: a step of training as the page in examples/train-in-browser runs it in
 // Chromium, against the same step in Node.js, in turn: milliseconds, and the bytes that cross the border of WebAssembly.
 import fs from 'node:fs'
 import { createServer } from 'node:http'
@@ -10,7 +10,7 @@ import { buildPage } from '../examples/train-in-browser/build.mjs'
 import { sourceAliases } from '../scripts/source-aliases.mjs'
 import { machine, median, modelPath, options, print, root, stop, temporaryFolder } from './support.mjs'
 
-const given = options({ rounds: 3, steps: 20 })
+const given = options({ rounds: 3, steps: 120 })
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 if (!fs.existsSync(executablePath)) stop(`there is no Chromium at ${executablePath}; CHROMIUM says where it is.`)
 const embedded = path.join(root, 'assets/wordnet-classifier')
@@ -75,7 +75,7 @@ print(given, { ratios: Object.fromEntries(rows.map(({ name, ratio }) => [name, r
   ],
 ])
 
-/** Milliseconds of the later half of the steps: the first ones make room in memory. */
+/** Milliseconds of the later half of the steps: during the first ones room is made in memory, and the browser still optimizes WebAssembly. */
 function typical(steps) {
   return median(steps.slice(steps.length >> 1).map(({ seconds }) => 1000 * seconds))
 }
