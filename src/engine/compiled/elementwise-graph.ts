@@ -38,6 +38,7 @@ export async function elementwiseGraph<Operator extends { readonly inputs: numbe
   return { vectors, scalars, constants, steps, outputs }
 }
 
-function isVector({ shape }: Value): boolean {
+/** Whether a value has an element for each turn of the loop; others are scalars. */
+export function isVector({ shape }: Value): boolean {
   return shape?.length === 1
 }

@@ -1,5 +1,5 @@
-import { isView, rowBytes, type Step, type View, viewsRead, viewsWritten } from '../plan/steps.js'
-import type { MemoryPlan, Word } from '../program.js'
+import { isView, type Step, type View, viewsRead, viewsWritten } from '../plan/steps.js'
+import { type MemoryPlan, viewsCollide, type Word } from '../program.js'
 import type { FunctionBuilder, Local } from './function.js'
 import type { WasmKernel } from './kernels/kernel.js'
 import type { Call, ListWord } from './layout.js'
@@ -94,9 +94,7 @@ function isConflict(earlier: Access, later: Access, memory: MemoryPlan): boolean
   const isOwn = earlier.by === 'rows' && later.by === 'rows'
   const [a, b] = [earlier.place, later.place]
   if (!isView(a) || !isView(b)) return a === b && !(isOwn && earlier.step === later.step)
-  if (a.buffer === b.buffer) return !isOwn && a.column < b.column + b.columns && b.column < a.column + a.columns
-  const [from, to] = [memory.offsets.get(a.buffer)!, memory.offsets.get(b.buffer)!]
-  return a.buffer.per === b.buffer.per && from < to + rowBytes(b.buffer) && to < from + rowBytes(a.buffer)
+  return viewsCollide(memory, a, b, isOwn)
 }
 
 /** How often a thread looks for the others before it sleeps: some microseconds; and nanoseconds after which it looks whether it shall stop. */

@@ -1,5 +1,6 @@
 import type { Graph } from '../../../ir/graph.js'
-import type { Node, Value } from '../../../ir/node.js'
+import type { Value } from '../../../ir/node.js'
+import { type ElementwiseGraph, elementwiseGraph, isVector } from '../elementwise-graph.js'
 import type { Assembler } from './assembler.js'
 import { type ElementwiseOperator, elementwiseOperators, inRegister } from './elementwise-operators.js'
 import { LiveValues } from './live-values.js'
@@ -31,43 +32,14 @@ export async function elementwiseKernel(
   machine: VectorMachine,
   operators: Readonly<Record<string, ElementwiseOperator>> = elementwiseOperators,
 ): Promise<ElementwiseKernel | undefined> {
-  const steps = stepsOf(graph, operators)
-  if (!steps || !isElementwise(graph)) return undefined
-  const numbers = new Map<Value, number>()
-  for (const { tensor } of graph.constants.values()) if (tensor?.dtype !== 'float32' || tensor.shape.length) return undefined
-  for (const value of graph.constants.values()) numbers.set(value, Number((await value.tensor!.read())[0]))
+  const found = await elementwiseGraph(graph, operators)
+  if (!found) return undefined
   const parameters = new Parameters([
     'count',
     ...graph.inputs.map((input) => wordOf(input)),
     ...graph.outputs.map(({ name }) => `output ${name}`),
   ])
-  return { parameters, code: new Loop(graph, steps, numbers, machine, parameters).code() }
-}
-
-interface Step {
-  readonly node: Node
-  readonly operator: ElementwiseOperator
-}
-
-function stepsOf(graph: Graph, operators: Readonly<Record<string, ElementwiseOperator>>): Step[] | undefined {
-  const steps: Step[] = []
-  for (const node of graph.nodes()) {
-    const operator = operators[node.type]
-    if (operator?.inputs !== node.inputs.length || node.inputs.includes(null)) return undefined
-    steps.push({ node, operator })
-  }
-  return steps
-}
-
-/** Whether inputs are vectors of one length or scalars, and outputs vectors; all float32. */
-function isElementwise({ inputs, outputs }: Graph): boolean {
-  const lengths = new Set(inputs.filter(isVector).map(({ shape }) => String(shape)))
-  const isFloat = [...inputs, ...outputs].every(({ dtype }) => dtype === 'float32')
-  return isFloat && lengths.size === 1 && inputs.every((input) => isVector(input) || input.shape?.length === 0) && outputs.every(isVector)
-}
-
-function isVector({ shape }: Value): boolean {
-  return shape?.length === 1
+  return { parameters, code: new Loop(graph, found.steps, found.constants, machine, parameters).code() }
 }
 
 function wordOf(input: Value): string {
@@ -89,7 +61,7 @@ class Loop {
 
   constructor(
     readonly graph: Graph,
-    readonly steps: readonly Step[],
+    readonly steps: ElementwiseGraph<ElementwiseOperator>['steps'],
     readonly numbers: ReadonlyMap<Value, number>,
     readonly machine: VectorMachine,
     readonly parameters: Parameters<string>,

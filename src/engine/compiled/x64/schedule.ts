@@ -1,6 +1,6 @@
 import type { Plan } from '../plan/plan.js'
-import { isView, rowBytes, type View } from '../plan/steps.js'
-import type { MemoryPlan } from '../program.js'
+import { isView, type View } from '../plan/steps.js'
+import { type MemoryPlan, viewsCollide } from '../program.js'
 import type { Call, Memory, PlacedWord, RowCount, ScratchWord } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
 import { barrierParameters, type SystemFunctions } from './team.js'
@@ -136,11 +136,7 @@ function isConflict(earlier: Access, later: Access, memory: MemoryPlan): boolean
   if (!(earlier.writes || later.writes) || (earlier.by === 'first' && later.by === 'first')) return false
   const isOwn = earlier.by === later.by && later.by !== 'all'
   const [a, b] = [earlier.place, later.place]
-  if ('buffer' in a && 'buffer' in b) {
-    if (a.buffer === b.buffer) return !isOwn && a.column < b.column + b.columns && b.column < a.column + a.columns
-    const [from, to] = [memory.offsets.get(a.buffer)!, memory.offsets.get(b.buffer)!]
-    return a.buffer.per === b.buffer.per && from < to + rowBytes(b.buffer) && to < from + rowBytes(a.buffer)
-  }
+  if ('buffer' in a && 'buffer' in b) return viewsCollide(memory, a, b, isOwn)
   if ('scratch' in a && 'scratch' in b) return a === b ? !isOwn : earlier.step !== later.step
   return 'cache' in a && 'cache' in b && a.cache.layer === b.cache.layer && a.cache.part === b.cache.part
 }
