@@ -6,6 +6,7 @@ import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
 import type { NDArray } from '../numbers/dtype.js'
 import { Dropout } from './dropout.js'
+import { quantizersAsArithmetic } from './float-quantizers.js'
 import type { ResolvedGroup } from './groups.js'
 import type { Optimizer } from './optimizers/optimizer.js'
 import { linearWeights, type Parameter, ParameterStore } from './parameters.js'
@@ -82,6 +83,7 @@ export class TrainingStep {
     const dropout = Dropout.insert(copy, options.dropout ?? 0)
     const { loss, stop, checkpoints } = options
     const graph = trainingGraph(copy, { parameters: constants.map((constant) => constant.name), loss, stop, checkpoints })
+    quantizersAsArithmetic(graph)
     return new TrainingStep({
       store,
       dropout,

@@ -100,6 +100,22 @@ describe('operators in machine code', () => {
     await compare(graph, 2)
   })
 
+  it('run fake quantization with a scale for each column, and its gradient, as one chain each', async () => {
+    const graph = build((net) => {
+      const [x, dy] = ['x', 'dy'].map((name) => net.input(name, 'float32', [6, 20]))
+      const [scale, wide] = [net.input('scale', 'float32', [20]), net.input('wide', 'float32', [1, 20])]
+      const steps = (divisor: Value) => net.op('Round', [net.op('Div', [x, divisor])])
+      const [code, other] = [steps(scale), steps(wide)]
+      const [low, high] = [net.op('GreaterOrEqual', [other, net.float(-3)]), net.op('LessOrEqual', [other, net.float(3)])]
+      return {
+        y: net.op('Mul', [net.op('Min', [net.op('Max', [code, net.float(-3)]), net.float(3)]), scale]),
+        dx: net.op('Where', [net.op('And', [low, high]), dy, net.float(0)]),
+      }
+    })
+    const operators = await compare(graph, 5)
+    expect(operators.length === 2 || operators.includes('Round')).toBe(true)
+  })
+
   it('leave values that are outputs, or are observed, where they are', async () => {
     const graph = build((net) => {
       const x = net.input('x', 'float32', ['batch', 40])

@@ -83,8 +83,9 @@ function inputKind({ dtype, shape }: Value, output: Value): ChainInputKind | nul
   const whole = output.shape!
   if (String(shape) === String(whole)) return 'whole'
   const columns = whole.at(-1)
-  if (columns === 1 || typeof columns !== 'number') return shape.length === whole.length && isRows(shape, whole) ? 'rows' : null
-  if (shape.length === 1 && shape[0] === columns) return 'columns'
+  if (columns === 1 || typeof columns !== 'number') return isRows(shape, whole) ? 'rows' : null
+  const isColumns = shape.at(-1) === columns && shape.length <= whole.length && shape.slice(0, -1).every((dim) => dim === 1)
+  if (isColumns) return 'columns'
   return isRows(shape, whole) ? 'rows' : null
 }
 

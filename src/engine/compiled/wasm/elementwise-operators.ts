@@ -26,6 +26,8 @@ export const elementwiseOperators: Readonly<Record<string, ElementwiseOperator>>
   Neg: unary((_, x) => f32x4.neg(x)),
   Abs: unary((_, x) => f32x4.abs(x)),
   Sqrt: unary((_, x) => f32x4.sqrt(x)),
+  Round: unary((_, x) => f32x4.nearest(x)),
+  And: binary(v128.and),
   Reciprocal: unary((f, x) => f32x4.div(f.floats(1), x)),
   Sign: unary((f, x) => {
     const one = v128.or(v128.and(x, f.floats(-0)), f.floats(1))

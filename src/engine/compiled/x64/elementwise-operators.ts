@@ -25,6 +25,9 @@ const predicates = { equal: 0x00, equalOrUnordered: 0x08, less: 0x11, lessOrEqua
 
 const signBit = -(2 ** 31)
 
+/** Rounding to the nearest integer, ties to the even one. Source: the same, ROUNDPS and VRNDSCALEPS. */
+const nearestEven = 0
+
 /** The operators that {@link elementwiseKernel} knows, each with the rounding and the special cases of its reference evaluation. */
 export const elementwiseOperators: Readonly<Record<string, ElementwiseOperator>> = {
   Add: arithmetic('vaddps'),
@@ -41,6 +44,8 @@ export const elementwiseOperators: Readonly<Record<string, ElementwiseOperator>>
   Neg: unary(({ a, constants, to }, x) => a.vxorps(to, inRegister(a, x, to), constants.word(signBit))),
   Abs: unary(({ a, constants, to }, x) => a.vandps(to, inRegister(a, x, to), constants.word(~signBit))),
   Sqrt: unary(({ a, to }, x) => a.vsqrtps(to, x)),
+  Round: unary(({ a, machine, to }, x) => (machine.name === 'avx512' ? a.vrndscaleps(to, x, nearestEven) : a.vroundps(to, x, nearestEven))),
+  And: { inputs: 2, emit: ({ a, to }, [x, y]) => a.vandps(to, inRegister(a, x, to), y) },
   Reciprocal: unary(({ a, constants, to }, x) => {
     a.vmovups(to, constants.float(1))
     a.vdivps(to, to, x)

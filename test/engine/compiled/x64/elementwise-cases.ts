@@ -23,7 +23,7 @@ function numberFrom(random: Random): number {
   return random.integer(4) ? random.normal() : oneOf(random, special)
 }
 
-const unary = ['Neg', 'Abs', 'Sqrt', 'Reciprocal', 'Sign']
+const unary = ['Neg', 'Abs', 'Sqrt', 'Round', 'Reciprocal', 'Sign']
 const binary = ['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min']
 const comparisons = ['Equal', 'Less', 'LessOrEqual', 'Greater', 'GreaterOrEqual']
 
@@ -38,8 +38,9 @@ export function randomCase(seed: number, size: number, length: number, inPlace: 
   const truths: Value[] = []
   const any = (values: readonly Value[]) => oneOf(random, values)
   for (let i = 0; i < size; i++) {
-    const kind = random.integer(8)
+    const kind = random.integer(9)
     if (kind === 0) truths.push(net.op(oneOf(random, comparisons), [any(floats), any(floats)]))
+    else if (kind === 8 && truths.length) truths.push(net.op('And', [any(truths), any(truths)]))
     else if (kind === 1 && truths.length) floats.push(net.op('Where', [any(truths), any(floats), any(floats)]))
     else if (kind < 4) floats.push(net.op(oneOf(random, unary), [any(floats)]))
     else floats.push(net.op(oneOf(random, binary), [any(floats), any(floats)]))
