@@ -1,18 +1,8 @@
 import type { Assembler } from '../compiled/x64/assembler.js'
-import { as, at, Label, type Memory, r8q, r12, r13, r14, r15, rax, rbx, rcx, rdi, rdx, rsi, rsp } from '../compiled/x64/operands.js'
+import { as, at, Label, type Memory, r12, r13, r14, r15, rax, rbx, rcx, rdi, rdx, rsi, rsp } from '../compiled/x64/operands.js'
 import { kernel } from '../compiled/x64/parameters.js'
 import type { ChainInputKind } from './elementwise-chains.js'
-import type { OperatorFunctions } from './product-operator.js'
-
-/** What the code of a chain's operator depends on. */
-export interface ElementwiseOperation {
-  readonly inputs: readonly ChainInputKind[]
-  readonly functions: OperatorFunctions
-  /** Where the code of {@link elementwiseTask} is. */
-  readonly task: bigint
-  /** Where the text lies that says that the inputs do not fit. */
-  readonly mismatch: bigint
-}
+import { type OperatorSurroundings, operatorCode } from './operator-code.js'
 
 /** Elements of a task. */
 const taskElements = 1 << 15
@@ -24,46 +14,25 @@ const shared = ['elements', 'rowElements', 'rows', 'rowsOfTask', 'output'] as co
 const sharedWord = (name: (typeof shared)[number]) => 8 * shared.indexOf(name)
 const inputWord = (index: number) => 8 * (shared.length + index)
 
-/** KernelComputeV2 of a chain: one output of the shape of its whole inputs. */
-export function elementwiseOperator({ inputs, functions, task, mismatch }: ElementwiseOperation): Uint8Array {
+/** KernelComputeV2 of a chain, whose tasks are {@link elementwiseTask}: one output of the shape of its whole inputs. */
+export function elementwiseOperator(inputs: readonly ChainInputKind[], surroundings: OperatorSurroundings): Uint8Array {
   const own = inputWord(inputs.length)
-  const [value, type, shape, rank, wholeShape, wholeRank, tasks, sizes] = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => own + 8 * i)
+  const [shape, rank, wholeShape, wholeRank, tasks, sizes] = [0, 1, 2, 3, 4, 5].map((i) => own + 8 * i)
   const first = inputs.indexOf('whole')
-  return kernel(sizes + 8 * inputs.length, (a) => {
-    const [done, different] = [new Label(), new Label()]
-    const call = (name: keyof OperatorFunctions) => {
-      a.mov(rax, functions[name])
-      a.call(rax)
-      a.test(rax, rax)
-      a.jne(done)
-    }
+  return operatorCode(sizes / 8 + inputs.length, surroundings, (code) => {
+    const { a, done, mismatch } = code
     const word = (offset: number) => at(rsp, offset)
-    a.mov(r12, rsi)
     for (const i of inputs.keys()) {
-      a.mov(rdi, r12)
-      a.mov(rsi, i)
-      a.lea(rdx, word(value))
-      call('KernelContext_GetInput')
-      a.mov(rdi, word(value))
-      a.lea(rsi, word(type))
-      a.lea(rdx, word(i === first ? wholeShape : shape))
-      a.lea(rcx, word(i === first ? wholeRank : rank))
-      call('GetTensorElementTypeAndShapeDataReference')
-      emitSize(a, word(i === first ? wholeShape : shape), word(i === first ? wholeRank : rank))
+      const [ownShape, ownRank] = i === first ? [wholeShape, wholeRank] : [shape, rank]
+      code.input(i, word(ownShape), word(ownRank), word(inputWord(i)))
+      a.mov(rcx, word(ownShape))
+      a.mov(rdx, word(ownRank))
+      code.size(rcx, rdx)
       a.mov(word(sizes + 8 * i), rbx)
-      a.mov(rdi, word(value))
-      a.lea(rsi, word(inputWord(i)))
-      call('GetTensorMutableData')
     }
-    a.mov(rdi, r12)
-    a.xor(rsi, rsi)
     a.mov(rdx, word(wholeShape))
     a.mov(rcx, word(wholeRank))
-    a.lea(r8q, word(value))
-    call('KernelContext_GetOutput')
-    a.mov(rdi, word(value))
-    a.lea(rsi, word(sharedWord('output')))
-    call('GetTensorMutableData')
+    code.output(word(sharedWord('output')))
     a.mov(rax, word(sizes + 8 * first))
     a.mov(word(sharedWord('elements')), rax)
     a.test(rax, rax)
@@ -79,42 +48,14 @@ export function elementwiseOperator({ inputs, functions, task, mismatch }: Eleme
     for (const [i, kind] of inputs.entries()) {
       a.mov(rax, word(sharedWord(kind === 'whole' ? 'elements' : kind === 'rows' ? 'rows' : 'rowElements')))
       a.cmp(rax, word(sizes + 8 * i))
-      a.jne(different)
+      a.jne(mismatch)
     }
     a.mov(rax, taskElements)
     a.mov(word(tasks), rax)
     emitCeiling(a, word(tasks), word(sharedWord('rowElements')), word(sharedWord('rowsOfTask')))
     emitCeiling(a, word(sharedWord('rows')), word(sharedWord('rowsOfTask')), word(tasks))
-    a.mov(rdi, r12)
-    a.mov(rsi, task)
-    a.mov(rdx, word(tasks))
-    a.xor(rcx, rcx)
-    a.mov(r8q, rsp)
-    call('KernelContext_ParallelFor')
-    a.jmp(done)
-    a.bind(different)
-    a.mov(rdi, 2)
-    a.mov(rsi, mismatch)
-    a.mov(rax, functions.CreateStatus)
-    a.call(rax)
-    a.bind(done)
+    code.run(word(tasks), word(0))
   })
-}
-
-/** Sets rbx to the number of elements. */
-function emitSize(a: Assembler, shape: Memory, rank: Memory): void {
-  const [next, done] = [new Label(), new Label()]
-  a.mov(rbx, 1)
-  a.xor(rax, rax)
-  a.mov(rcx, shape)
-  a.mov(rdx, rank)
-  a.bind(next)
-  a.cmp(rax, rdx)
-  a.jge(done)
-  a.imul(rbx, at(rcx, 0, rax, 8))
-  a.inc(rax)
-  a.jmp(next)
-  a.bind(done)
 }
 
 /** `quotient = ceil(dividend / divisor)` */

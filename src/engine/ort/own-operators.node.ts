@@ -82,8 +82,7 @@ class OwnOperators {
           inputs: Array(kinds.length).fill('float32'),
           outputs: ['float32' as const],
           compute: mapCode(
-            elementwiseOperator({
-              inputs: kinds,
+            elementwiseOperator(kinds, {
               functions: ort().addresses,
               task: mapCode(elementwiseTask(kinds, mapCode(kernel.code).address)).address,
               mismatch: this.#mismatch,

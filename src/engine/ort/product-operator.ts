@@ -1,21 +1,8 @@
 import type { Assembler } from '../compiled/x64/assembler.js'
 import { productParameters } from '../compiled/x64/matrix-blocks.js'
 import type { ProductForm } from '../compiled/x64/matrix-product.js'
-import { at, type General, Label, type Memory, r8q, r9, r12, rax, rbx, rcx, rdi, rdx, rsi, rsp } from '../compiled/x64/operands.js'
-import { kernel } from '../compiled/x64/parameters.js'
-
-/** The C functions that operators call. */
-export type OperatorFunctions = Readonly<
-  Record<
-    | 'CreateStatus'
-    | 'GetTensorElementTypeAndShapeDataReference'
-    | 'GetTensorMutableData'
-    | 'KernelContext_GetInput'
-    | 'KernelContext_GetOutput'
-    | 'KernelContext_ParallelFor',
-    bigint
-  >
->
+import { at, type General, Label, type Memory, r8q, r9, rax, rbx, rcx, rdx, rsp } from '../compiled/x64/operands.js'
+import { type OperatorCode, type OperatorSurroundings, operatorCode } from './operator-code.js'
 
 /** Scratch memory of all products, as `productParameters` have it. */
 export interface ProductMemory {
@@ -25,18 +12,13 @@ export interface ProductMemory {
 }
 
 /** What the code of a product's operator depends on. */
-export interface ProductOperator extends ProductForm {
+export interface ProductOperator extends ProductForm, OperatorSurroundings {
   readonly hasBias: boolean
-  readonly functions: OperatorFunctions
-  /** Where the code of a task is. */
-  readonly task: bigint
   readonly memory: ProductMemory
   /** Tasks of a large product. */
   readonly tasks: number
   /** Rows and columns of a tile. */
   readonly tile: readonly [number, number]
-  /** Where the text lies that says that the matrices do not fit. */
-  readonly mismatch: bigint
 }
 
 /** The most dimensions that a left matrix may have. */
@@ -48,7 +30,7 @@ const worthATask = 1 << 18
 const inputNames = ['left', 'right', 'bias'] as const
 const names = [
   ...inputNames.flatMap((name) => [`${name} shape`, `${name} rank`]),
-  ...['value', 'type', 'output rank', 'tasks'],
+  ...['output rank', 'tasks'],
   ...Array.from({ length: mostDimensions }, (_, axis) => `dimension ${axis}`),
   ...productParameters.names.map((name) => `block ${name}`),
 ]
@@ -64,69 +46,31 @@ const block = (name: (typeof productParameters.names)[number]) => word(`block ${
  * session's threads.
  */
 export function productOperator(operator: ProductOperator): Uint8Array {
-  const { functions, hasBias, tile } = operator
-  return kernel(8 * names.length, (a) => {
-    const [done, mismatch] = [new Label(), new Label()]
-    const call = (name: keyof OperatorFunctions) => {
-      a.mov(rax, functions[name])
-      a.call(rax)
-      a.test(rax, rax)
-      a.jne(done)
-    }
-    a.mov(r12, rsi)
-    for (const [i, name] of inputNames.slice(0, hasBias ? 3 : 2).entries()) emitInput(a, i, name, call)
-    emitSizes(a, operator, mismatch)
+  const { hasBias, memory, tasks, tile } = operator
+  return operatorCode(names.length, operator, (code) => {
+    const { a, done } = code
+    a.xor(rax, rax)
+    a.mov(block('bias'), rax)
+    for (const [i, name] of inputNames.slice(0, hasBias ? 3 : 2).entries())
+      code.input(i, word(`${name} shape`), word(`${name} rank`), block(name))
+    emitSizes(code, operator)
     emitOutputShape(a, operator)
-    emitOutput(a, call)
+    a.lea(rdx, word('dimension 0'))
+    a.mov(rcx, word('output rank'))
+    code.output(block('output'))
     for (const size of ['rows', 'columns'] as const) emitDoneIfZero(a, size, done)
-    emitShares(a, operator.tasks, tile)
+    emitShares(a, tasks, tile)
     for (const name of ['scratch', 'taken', 'slots'] as const) {
-      a.mov(rax, operator.memory[name])
+      a.mov(rax, memory[name])
       a.mov(block(name), rax)
     }
-    a.mov(rdi, r12)
-    a.mov(rsi, operator.task)
-    a.mov(rdx, word('tasks'))
-    a.xor(rcx, rcx)
-    a.lea(r8q, block('left'))
-    call('KernelContext_ParallelFor')
-    a.jmp(done)
-    a.bind(mismatch)
-    a.mov(rdi, invalidArgument)
-    a.mov(rsi, operator.mismatch)
-    a.mov(rax, functions.CreateStatus)
-    a.call(rax)
-    a.bind(done)
+    code.run(word('tasks'), block('left'))
   })
 }
 
-/** OrtErrorCode ORT_INVALID_ARGUMENT. */
-const invalidArgument = 2
-
-type Call = (name: keyof OperatorFunctions) => void
-
-/** Shape, rank and address of an input. */
-function emitInput(a: Assembler, index: number, name: (typeof inputNames)[number], call: Call): void {
-  a.mov(rdi, r12)
-  a.mov(rsi, index)
-  a.lea(rdx, word('value'))
-  call('KernelContext_GetInput')
-  a.mov(rdi, word('value'))
-  a.lea(rsi, word('type'))
-  a.lea(rdx, word(`${name} shape`))
-  a.lea(rcx, word(`${name} rank`))
-  call('GetTensorElementTypeAndShapeDataReference')
-  a.mov(rdi, word('value'))
-  a.lea(rsi, block(name))
-  call('GetTensorMutableData')
-  if (name === 'left') {
-    a.xor(rax, rax)
-    a.mov(block('bias'), rax)
-  }
-}
-
 /** Rows, columns and inputs, and the strides of the matrices. */
-function emitSizes(a: Assembler, { transposedLeft, transposedRight, hasBias }: ProductOperator, mismatch: Label): void {
+function emitSizes(code: OperatorCode, { transposedLeft, transposedRight, hasBias }: ProductOperator): void {
+  const { a, mismatch } = code
   const [left, right, last] = [r8q, r9, rdx]
   a.mov(left, word('left shape'))
   a.mov(right, word('right shape'))
@@ -134,7 +78,8 @@ function emitSizes(a: Assembler, { transposedLeft, transposedRight, hasBias }: P
   a.mov(rcx, at(left, -8, last, 8))
   emitStride(a, 'leftStride', rcx)
   a.mov(block(transposedLeft ? 'rows' : 'inputs'), rcx)
-  emitProductBeforeLast(a, left, last)
+  a.dec(last)
+  code.size(left, last)
   a.mov(block(transposedLeft ? 'inputs' : 'rows'), rbx)
   a.mov(rcx, at(right, 8))
   emitStride(a, 'rightStride', rcx)
@@ -157,21 +102,6 @@ function emitStride(a: Assembler, name: 'leftStride' | 'rightStride' | 'outputSt
   a.lea(rax, at(size, 0, size, 1))
   a.add(rax, rax)
   a.mov(block(name), rax)
-}
-
-/** Sets rbx to the product of all dimensions but the last one. */
-function emitProductBeforeLast(a: Assembler, shape: General, rank: General): void {
-  const [next, done] = [new Label(), new Label()]
-  a.mov(rbx, 1)
-  a.mov(rax, 0)
-  a.dec(rank)
-  a.bind(next)
-  a.cmp(rax, rank)
-  a.jge(done)
-  a.imul(rbx, at(shape, 0, rax, 8))
-  a.inc(rax)
-  a.jmp(next)
-  a.bind(done)
 }
 
 /** The dimensions of the left matrix with the last one replaced, or rows and columns where it is transposed. */
@@ -198,19 +128,6 @@ function emitOutputShape(a: Assembler, { transposedLeft }: ProductOperator): voi
   a.jl(next)
   a.mov(rcx, block('columns'))
   a.mov(at(r9, -8, rax, 8), rcx)
-}
-
-/** Asks for the memory of the output. */
-function emitOutput(a: Assembler, call: Call): void {
-  a.mov(rdi, r12)
-  a.xor(rsi, rsi)
-  a.lea(rdx, word('dimension 0'))
-  a.mov(rcx, word('output rank'))
-  a.lea(r8q, word('value'))
-  call('KernelContext_GetOutput')
-  a.mov(rdi, word('value'))
-  a.lea(rsi, block('output'))
-  call('GetTensorMutableData')
 }
 
 function emitDoneIfZero(a: Assembler, size: 'rows' | 'columns', done: Label): void {
