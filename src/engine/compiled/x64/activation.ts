@@ -4,7 +4,7 @@ import { stepKernel, type X64Context } from './context.js'
 import { emitFunctions } from './functions.js'
 import { r9, rcx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitRows, emitStore, mayOverrun } from './rows.js'
+import { emitColumns, emitRows, emitStore, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** float32 [rows, columns] each, strides in bytes; `gate` only where the code multiplies with it. */
@@ -28,11 +28,7 @@ export function activation(machine: VectorMachine, { function: name, columns, ga
   const p = activationParameters
   const constants = new VectorConstants(machine)
   const shared = machine.registers[4 * together]
-  const pointers = [
-    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-    ...(gate ? [{ register: r9, address: p.at('gate'), stride: p.at('gateStride') }] : []),
-  ]
+  const pointers = [rowPointer(p, 'input', rsi), rowPointer(p, 'output', rcx), ...(gate ? [rowPointer(p, 'gate', r9)] : [])]
   return kernel(
     0,
     (a) =>
@@ -74,13 +70,10 @@ export function activationKernels(
       code: () => activation(vectors, shape),
       parameters: activationParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
-        gate: gate ? { address: gate } : 0,
-        gateStride: gate ? { stride: gate } : 0,
+        ...rowWords('output', output),
+        ...rowWords('gate', gate),
       },
     }),
   ]

@@ -8,6 +8,7 @@ import { chooseBlockMachine } from './block-machine.js'
 import { type BlockFormat, type BlockSource, blockInputs, packBlocks } from './block-weights.js'
 import { stepKernel, type X64Context } from './context.js'
 import { panelShares } from './panel-shares.js'
+import { rowWords } from './rows.js'
 
 type Linear = StepOf<'linear'>
 
@@ -51,10 +52,8 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
     panelStride: panels.stride,
     lastColumn: panels.lastColumn,
     blocks: panels.blocks,
-    output: { address: output },
-    outputStride: { stride: output },
-    residual: residual ? { address: residual } : 0,
-    residualStride: residual ? { stride: residual } : 0,
+    ...rowWords('output', output),
+    ...rowWords('residual', residual),
     rowParameters: 0,
   }
   return [
@@ -64,8 +63,7 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
       code: quantizeBlocks,
       parameters: quantizeBlocksParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows,
         blocks: panels.blocks,
         output: activations,

@@ -3,7 +3,7 @@ import type { StepKernel } from '../program.js'
 import { stepKernel, type X64Context } from './context.js'
 import { at, r9, rcx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitRows, emitStore, mayOverrun } from './rows.js'
+import { emitColumns, emitRows, emitStore, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** float32 [rows, columns] each, strides in bytes; that of `right` is 0 where one row of it meets all. */
@@ -26,11 +26,7 @@ const mnemonics = { add: 'vaddps', subtract: 'vsubps', multiply: 'vmulps', divid
 export function combine(machine: VectorMachine, { operator, columns, repeated, overrun }: CombineShape): Uint8Array {
   const p = combineParameters
   const constants = new VectorConstants(machine)
-  const pointers = [
-    { register: rsi, address: p.at('left'), stride: p.at('leftStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-    { register: r9, address: p.at('right'), stride: p.at('rightStride') },
-  ]
+  const pointers = [rowPointer(p, 'left', rsi), rowPointer(p, 'output', rcx), rowPointer(p, 'right', r9)]
   const together = 4
   const values = machine.registers.slice(0, together)
   const [same, temporary] = machine.registers.slice(together)
@@ -70,11 +66,9 @@ export async function combineKernels(
       code: () => combine(vectors, shape),
       parameters: combineParameters,
       words: {
-        left: { address: left },
-        leftStride: { stride: left },
+        ...rowWords('left', left),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         right: isView(right) ? { address: right } : { constant: constant! },
         rightStride: isView(right) ? { stride: right } : 0,
       },

@@ -4,7 +4,7 @@ import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
 import { at, eax, r8q, r11, r12, r13, r14, r15, rax, rbx, rcx, rsp } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitRows, emitStore, mayOverrun } from './rows.js'
+import { emitColumns, emitRows, emitStore, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** Lookups that one kernel does; more need several kernels. */
@@ -67,7 +67,7 @@ export function embed(machine: VectorMachine, { columns, tables, accumulates, ov
   }
   const body = (a: Assembler) => {
     a.xor(rbx, rbx)
-    emitRows(a, p.at('rows'), [{ register: rcx, address: p.at('output'), stride: p.at('outputStride') }], () => {
+    emitRows(a, p.at('rows'), [rowPointer(p, 'output', rcx)], () => {
       for (const [i, kind] of tables.entries()) emitLookup(a, kind, i)
       emitColumns(a, machine, columns, together, (vectors) => {
         for (const { place, of, part } of vectors) {
@@ -117,7 +117,7 @@ export async function embedKernels({ lookups, output }: StepOf<'embed'>, { vecto
         shape,
         code: () => embed(vectors, shape),
         parameters: parametersOf(some.length),
-        words: { ...words, rows: { rows: output.buffer.per }, output: { address: output }, outputStride: { stride: output } },
+        words: { ...words, rows: { rows: output.buffer.per }, ...rowWords('output', output) },
       }),
     )
   }

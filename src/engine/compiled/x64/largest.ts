@@ -4,7 +4,7 @@ import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
 import { as, at, eax, k, Label, type Memory, r8q, rax, rcx, rsi, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitReduce, emitRows } from './rows.js'
+import { emitColumns, emitReduce, emitRows, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** Bits of float32. */
@@ -17,10 +17,7 @@ export const largestParameters = new Parameters(['input', 'inputStride', 'rows',
 export function largest(machine: VectorMachine, columns: number): Uint8Array {
   const p = largestParameters
   const constants = new VectorConstants(machine)
-  const pointers = [
-    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-  ]
+  const pointers = [rowPointer(p, 'input', rsi), rowPointer(p, 'output', rcx)]
   return kernel(
     0,
     (a) =>
@@ -109,11 +106,9 @@ export function largestKernels({ input, output }: StepOf<'largest'>, { vectors }
       code: () => largest(vectors, input.columns),
       parameters: largestParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
       },
     }),
   ]

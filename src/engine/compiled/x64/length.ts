@@ -3,7 +3,7 @@ import type { StepKernel } from '../program.js'
 import { stepKernel, type X64Context } from './context.js'
 import { as, at, rcx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitReduce, emitRows } from './rows.js'
+import { emitColumns, emitReduce, emitRows, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** `input`: float32 [rows, columns]; `output`: float32 [rows], strides in bytes. */
@@ -13,10 +13,7 @@ export const lengthParameters = new Parameters(['input', 'inputStride', 'rows', 
 export function length(machine: VectorMachine, columns: number): Uint8Array {
   const p = lengthParameters
   const constants = new VectorConstants(machine)
-  const pointers = [
-    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-  ]
+  const pointers = [rowPointer(p, 'input', rsi), rowPointer(p, 'output', rcx)]
   const together = 4
   const sums = machine.registers.slice(0, together)
   const values = machine.registers.slice(together, 2 * together)
@@ -52,11 +49,9 @@ export function lengthKernels({ input, output }: StepOf<'length'>, { vectors }: 
       code: () => length(vectors, input.columns),
       parameters: lengthParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
       },
     }),
   ]

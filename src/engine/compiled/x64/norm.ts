@@ -6,7 +6,7 @@ import { stepKernel, type X64Context } from './context.js'
 import { as, type General, Label, r9, r10, r11, r12, r13, r14, r15, rbx, rcx, rsi, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { type QuantizeShape, quantizeCall, quantizeLocals, quantizeRows, type RowCodes } from './quantize.js'
-import { emitColumns, emitReduce, emitRows, emitStore, mayOverrun } from './rows.js'
+import { emitColumns, emitReduce, emitRows, emitStore, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
@@ -62,12 +62,10 @@ export function norm(machine: VectorMachine, shape: NormShape): Uint8Array {
     a.mov(r11, p.at('weight'))
     a.mov(r12, p.at('bias'))
     const pointers = [
-      { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-      { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-      ...(codes ? [{ register: registers.output, address: p.at('codes'), stride: p.at('codesStride') }] : []),
-      ...(codes && !codes.static
-        ? [{ register: registers.parameters, address: p.at('parameters'), stride: p.at('parametersStride') }]
-        : []),
+      rowPointer(p, 'input', rsi),
+      rowPointer(p, 'output', rcx),
+      ...(codes ? [rowPointer(p, 'codes', registers.output)] : []),
+      ...(codes && !codes.static ? [rowPointer(p, 'parameters', registers.parameters)] : []),
     ]
     emitRows(a, p.at('rows'), pointers, () => {
       if (shape.groups === 1) {
@@ -174,15 +172,12 @@ export async function normKernels(step: StepOf<'norm'>, context: X64Context): Pr
       code: () => norm(vectors, shape),
       parameters: normParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         weight: { constant: weight as Float32Array },
         bias: bias ? { constant: bias as Float32Array } : 0,
-        codes: codes ? { address: codes.output } : 0,
-        codesStride: codes ? { stride: codes.output } : 0,
+        ...rowWords('codes', codes?.output),
         ...(quantization?.words ?? { factors: 0, parameters: 0, parametersStride: 0 }),
       },
     }),

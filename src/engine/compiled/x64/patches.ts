@@ -5,7 +5,7 @@ import { stepKernel, type X64Context } from './context.js'
 import { Label, r9, r10, r11, r12, r13, r14, r15, rax, rbx, rcx, rdx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { sequenceBytes, sequenceWord } from './pool.js'
-import { emitColumns, emitRows, emitStore } from './rows.js'
+import { emitColumns, emitRows, emitStore, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
@@ -117,8 +117,7 @@ export function patchesKernels(step: StepOf<'patches'>, { vectors }: X64Context)
         images: { address: { image: input } },
         imageStride: 4 * channels * height * width,
         rows: { rows: 'sequence' },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         sequences: { sequences: true },
         sequenceStride: sequenceBytes,
       },

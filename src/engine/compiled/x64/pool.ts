@@ -4,7 +4,7 @@ import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
 import { at, Label, type Memory, r9, r11, rax, rbx, rcx, rsi, xmm } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitColumns, emitRows, emitStore, mayOverrun } from './rows.js'
+import { emitColumns, emitRows, emitStore, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /** Bytes of a sequence in the table of sequences. */
@@ -72,10 +72,7 @@ export function pool(machine: VectorMachine, { how, columns, overrun }: PoolShap
 }
 
 function sequencePointers(p: { at(name: 'output' | 'outputStride' | 'sequences' | 'sequenceStride'): Memory }) {
-  return [
-    { register: r9, address: p.at('sequences'), stride: p.at('sequenceStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-  ]
+  return [{ register: r9, address: p.at('sequences'), stride: p.at('sequenceStride') }, rowPointer(p, 'output', rcx)]
 }
 
 /** The kernel of pooling. */
@@ -100,11 +97,9 @@ function poolKernel(
     code: () => pool(vectors, shape),
     parameters: poolParameters,
     words: {
-      input: { address: input },
-      inputStride: { stride: input },
+      ...rowWords('input', input),
       rows: { rows },
-      output: { address: output },
-      outputStride: { stride: output },
+      ...rowWords('output', output),
       sequences: { sequences: true },
       sequenceStride: sequenceBytes,
     },
@@ -137,8 +132,7 @@ export function countKernels({ output }: StepOf<'count'>): StepKernel<Uint8Array
       parameters: countParameters,
       words: {
         rows: { rows: 'sequence' },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         sequences: { sequences: true },
         sequenceStride: sequenceBytes,
       },

@@ -5,7 +5,7 @@ import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
 import { as, at, eax, type General, k, Label, r9, r10, rcx, rsi, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { type ColumnVector, emitColumns, emitReduce, emitRows, mayOverrun } from './rows.js'
+import { type ColumnVector, emitColumns, emitReduce, emitRows, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
@@ -52,9 +52,9 @@ export function quantize(machine: VectorMachine, shape: QuantizeShape): Uint8Arr
   const constants = new VectorConstants(machine)
   const registers = { input: rsi, output: rcx, factors: r9, parameters: r10 }
   const pointers = [
-    { register: registers.input, address: p.at('input'), stride: p.at('inputStride') },
-    { register: registers.output, address: p.at('output'), stride: p.at('outputStride') },
-    ...(shape.static ? [] : [{ register: registers.parameters, address: p.at('parameters'), stride: p.at('parametersStride') }]),
+    rowPointer(p, 'input', registers.input),
+    rowPointer(p, 'output', registers.output),
+    ...(shape.static ? [] : [rowPointer(p, 'parameters', registers.parameters)]),
   ]
   const body = (a: Assembler) => {
     a.mov(registers.factors, p.at('factors'))
@@ -279,8 +279,7 @@ export async function quantizeCall(
     },
     words: {
       factors: multipliers ? { constant: multipliers } : 0,
-      parameters: isStatic ? 0 : { address: quantization.parameters },
-      parametersStride: isStatic ? 0 : { stride: quantization.parameters },
+      ...rowWords('parameters', isStatic ? undefined : quantization.parameters),
     },
   }
 }
@@ -296,11 +295,9 @@ export async function quantizeKernels(step: StepOf<'quantize'>, context: X64Cont
       code: () => quantize(context.vectors, shape),
       parameters: quantizeParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: output.buffer.per },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         ...words,
       },
     }),

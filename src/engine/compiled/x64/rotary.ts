@@ -6,7 +6,7 @@ import { Lanes } from './attention-lanes.js'
 import { stepKernel, type X64Context } from './context.js'
 import { at, Label, r8q, r9, r10, r11, r12, r13, rax, rcx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitRows } from './rows.js'
+import { emitRows, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
@@ -57,11 +57,9 @@ export async function rotaryKernels(step: StepOf<'rotary'>, context: X64Context)
       code: () => rotaryEmbedding(vectors, shape),
       parameters: rotaryParameters,
       words: {
-        input: { address: input },
-        inputStride: { stride: input },
+        ...rowWords('input', input),
         rows: { rows: 'token' },
-        output: { address: output },
-        outputStride: { stride: output },
+        ...rowWords('output', output),
         numbers: { address: numbers },
         numbersStride: 4,
         cos: { constant: cos },
@@ -101,11 +99,7 @@ export function rotaryEmbedding(machine: VectorMachine, shape: RotaryShape): Uin
   const constants = new VectorConstants(machine)
   const rest = shape.copies ? shape.headSize - shape.rotary : 0
   const lanes = new Lanes(constants, [shape.interleaved ? shape.rotary : shape.rotary / 2, rest])
-  const pointers = [
-    { register: rsi, address: p.at('input'), stride: p.at('inputStride') },
-    { register: rcx, address: p.at('output'), stride: p.at('outputStride') },
-    { register: r9, address: p.at('numbers'), stride: p.at('numbersStride') },
-  ]
+  const pointers = [rowPointer(p, 'input', rsi), rowPointer(p, 'output', rcx), rowPointer(p, 'numbers', r9)]
   const emitHead = shape.interleaved ? emitPairs : emitHalves
   return kernel(
     0,

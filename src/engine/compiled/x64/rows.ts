@@ -1,4 +1,5 @@
 import { roundUp, rowBytes, type View } from '../plan/steps.js'
+import type { Word } from '../program.js'
 import type { Assembler } from './assembler.js'
 import { as, at, eax, type General, k, Label, type Memory, r8q, rdx, type Vector } from './operands.js'
 import type { VectorConstants, VectorMachine } from './vector-machine.js'
@@ -8,6 +9,21 @@ export interface RowPointer {
   readonly register: General
   readonly address: Memory
   readonly stride: Memory
+}
+
+/** The pointer to the rows of one of a kernel's views, whose parameters are called NAME and NAMEStride. */
+export function rowPointer<Name extends string>(
+  parameters: { at(name: Name | `${Name}Stride`): Memory },
+  name: Name,
+  register: General,
+): RowPointer {
+  return { register, address: parameters.at(name), stride: parameters.at(`${name}Stride`) }
+}
+
+/** The words NAME and NAMEStride of a view, 0 where there is none. */
+export function rowWords<Name extends string>(name: Name, view: View | undefined): Record<Name | `${Name}Stride`, Word> {
+  const words = { [name]: view ? { address: view } : 0, [`${name}Stride`]: view ? { stride: view } : 0 }
+  return words as Record<Name | `${Name}Stride`, Word>
 }
 
 /** Emits a loop over rows; the body may not touch rdx, nor the registers that point to rows. */
