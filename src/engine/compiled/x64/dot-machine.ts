@@ -27,8 +27,6 @@ export interface DotMachine {
   readonly across: number
   /** Rows of a tile. */
   readonly rows: number
-  /** Whether bytes can be looked up in 256 others by vector instructions (AVX512-VBMI). */
-  readonly permutesBytes: boolean
   /** Sets the constants that steps need, in the last of the free registers. */
   prepare(a: Assembler, free: readonly Vector[]): void
   /** sums += activations * weights over the groups of a step, in every 32-bit lane; bytes of activations are unsigned. */
@@ -40,21 +38,13 @@ export interface DotMachine {
  * - `avx2Bytes`: exact where two products fit in 16 bits, those of inputs 2i and 2i + 1: activations up to 127, or pair-safe
  *   weights (numbers/pair-safe.ts).
  * - `avx2Words`: exact always; activations are u16, weights s16.
- * - `avxVnni`, `avx512Vnni`, and this with tables of bytes (`avx512VnniVbmi`): exact always.
+ * - `avxVnni`, `avx512Vnni`: exact always.
  * - `avx2Float`, `avx512Float`: float32, fused multiply and add in the order of the inputs.
  */
-export type DotMachineName =
-  | 'avx2Quads'
-  | 'avx2Bytes'
-  | 'avx2Words'
-  | 'avxVnni'
-  | 'avx512Vnni'
-  | 'avx512VnniVbmi'
-  | 'avx2Float'
-  | 'avx512Float'
+export type DotMachineName = 'avx2Quads' | 'avx2Bytes' | 'avx2Words' | 'avxVnni' | 'avx512Vnni' | 'avx2Float' | 'avx512Float'
 
-const narrow = { registers: ymm.slice(0, 16), across: 2, rows: 6, depth: 1, permutesBytes: false, prepare() {} } as const
-const wide = { registers: zmm, across: 4, rows: 6, depth: 1, permutesBytes: false, prepare() {} } as const
+const narrow = { registers: ymm.slice(0, 16), across: 2, rows: 6, depth: 1, prepare() {} } as const
+const wide = { registers: zmm, across: 4, rows: 6, depth: 1, prepare() {} } as const
 
 /** A step that loads weights once for all rows, and activations once for all columns. */
 function stepOf(dot: (a: Assembler, sum: Vector, activations: Vector, weights: Vector, temporary: Vector) => void): DotMachine['step'] {
@@ -75,13 +65,6 @@ function prepareOnes(a: Assembler, free: readonly Vector[]): void {
   const ones = free[free.length - 1]
   a.vpcmpeqw(ones, ones, ones)
   a.vpsrlw(ones, ones, 15)
-}
-
-const avx512Vnni: DotMachine = {
-  ...wide,
-  name: 'avx512Vnni',
-  group: 4,
-  step: stepOf((a, sum, activations, weights) => a.vpdpbusd(sum, activations, weights)),
 }
 
 export const dotMachines: Readonly<Record<DotMachineName, DotMachine>> = {
@@ -142,8 +125,12 @@ export const dotMachines: Readonly<Record<DotMachineName, DotMachine>> = {
     group: 4,
     step: stepOf((a, sum, activations, weights) => a.vpdpbusdVex(sum, activations, weights)),
   },
-  avx512Vnni,
-  avx512VnniVbmi: { ...avx512Vnni, name: 'avx512VnniVbmi', permutesBytes: true },
+  avx512Vnni: {
+    ...wide,
+    name: 'avx512Vnni',
+    group: 4,
+    step: stepOf((a, sum, activations, weights) => a.vpdpbusd(sum, activations, weights)),
+  },
   avx2Float: {
     ...narrow,
     name: 'avx2Float',
@@ -179,7 +166,7 @@ export function chooseFloatMachine(features: Features): DotMachine | undefined {
  * @param fits how many products are sure to fit in 16 bits together: see `productsThatFit`
  */
 export function chooseDotMachine(features: Features, fits: 1 | 2 | 4): DotMachine | undefined {
-  if (features.avx512Vnni) return features.avx512Vbmi ? dotMachines.avx512VnniVbmi : dotMachines.avx512Vnni
+  if (features.avx512Vnni) return dotMachines.avx512Vnni
   if (features.avxVnni) return dotMachines.avxVnni
   if (!features.avx2) return undefined
   return fits === 4 ? dotMachines.avx2Quads : fits === 2 ? dotMachines.avx2Bytes : dotMachines.avx2Words

@@ -3,18 +3,13 @@ import type { Assembler } from './assembler.js'
 import type { DotMachine } from './dot-machine.js'
 import { vectorBytes } from './dot-machine.js'
 import { type EmitFunction, emitCoarseFunctions, emitFunctions } from './functions.js'
-import { as, at, type General, k, type Label, type Memory, type Vector } from './operands.js'
+import { as, at, type Label, type Memory, type Vector } from './operands.js'
 import type { VectorConstants } from './vector-machine.js'
 
 /** What happens to the sums of a tile before they are written. */
 export type Epilogue =
   /** The sums themselves, in integers. */
   | { readonly kind: 's32' }
-  /**
-   * `clamp(round(sum * scale) + zero point, low, high)`, halves to even. With `table`, the result is looked up in 256 bytes:
-   * by machines that cannot permute bytes only after the whole panel.
-   */
-  | { readonly kind: 'u8'; readonly table?: boolean }
   /** The numbers that sums stand for, and `residual` added to them before the activation. */
   | ({ readonly kind: 'f32'; readonly residual?: boolean } & Numbers)
   /** `clamp(round(number * factor) + zero point, 0, high)`, halves to even; NaN becomes 0. The activation may be off by `coarseError`. */
@@ -32,7 +27,7 @@ interface Numbers {
 
 /** Bytes of an output element. */
 export function outputBytes({ kind }: Epilogue): 1 | 4 {
-  return kind === 'u8' || kind === 'codes' ? 1 : 4
+  return kind === 'codes' ? 1 : 4
 }
 
 /** The order of columns in which the panels of an epilogue are packed. */
@@ -43,7 +38,7 @@ export function panelOrder(epilogue: Epilogue): 'natural' | 'packed' {
 /** Where the epilogue finds what it needs; general registers are given by the kernel. */
 export interface EpilogueContext {
   readonly machine: DotMachine
-  /** Registers that hold no sums: four at least, eight where bytes are permuted. */
+  /** Registers that hold no sums: four at least. */
   readonly free: readonly Vector[]
   readonly scale: Memory
   readonly bias: Memory
@@ -55,14 +50,10 @@ export interface EpilogueContext {
   readonly rowScale: Memory
   readonly rowOffset: Memory
   readonly zeroPoint: Memory
-  readonly low: Memory
   readonly high: Memory
   /** 2^30 as float32, beyond which conversion to integers would turn over. */
   readonly ceiling: Label
   readonly constants: VectorConstants
-  readonly tableAddress: Memory
-  /** A general register that may be overwritten. */
-  readonly scratch: General
 }
 
 /** Emits the epilogue of one row of a tile. */
@@ -73,11 +64,6 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
     return
   }
   if (context.machine.group > 1) for (const register of accumulators) a.vcvtdq2ps(register, register)
-  if (epilogue.kind === 'u8') {
-    emitIntegers(a, accumulators, context.scale, context, bytes)
-    emitBytes(a, accumulators, context, { low: true, table: epilogue.table })
-    return
-  }
   emitNumbers(a, { residual: false, ...epilogue }, accumulators, context, bytes)
   const { activation } = epilogue
   if (activation) {
@@ -85,8 +71,8 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
     emitActivation(a, coarse ?? emitFunctions[activation], accumulators, context)
   }
   if (epilogue.kind === 'codes') {
-    emitIntegers(a, accumulators, context.factor, context, bytes)
-    emitBytes(a, accumulators, context, {})
+    emitIntegers(a, accumulators, context, bytes)
+    emitBytes(a, accumulators, context)
   } else for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
 }
 
@@ -129,13 +115,8 @@ function emitNumbers(
 }
 
 /** Numbers times factors, rounded to integers; NaN becomes the lowest. */
-function emitIntegers(
-  a: Assembler,
-  accumulators: readonly Vector[],
-  factor: Memory,
-  { free: [ceiling], ...context }: EpilogueContext,
-  bytes: number,
-): void {
+function emitIntegers(a: Assembler, accumulators: readonly Vector[], { free, factor, ...context }: EpilogueContext, bytes: number): void {
+  const [ceiling] = free
   a.vbroadcastss(ceiling, at(context.ceiling))
   for (const [v, register] of accumulators.entries()) {
     a.vmulps(register, register, factor.plus(v * bytes))
@@ -145,41 +126,18 @@ function emitIntegers(
 }
 
 /** Integers plus the zero point as bytes, clamped; the vectors' columns are in the order `packed`. */
-function emitBytes(
-  a: Assembler,
-  accumulators: readonly Vector[],
-  context: EpilogueContext,
-  { low, table }: { readonly low?: boolean; readonly table?: boolean },
-): void {
-  const [temporary, constant] = context.free
-  a.vpbroadcastw(constant, context.zeroPoint)
+function emitBytes(a: Assembler, accumulators: readonly Vector[], { free, zeroPoint, high, output }: EpilogueContext): void {
+  const [temporary, constant] = free
+  a.vpbroadcastw(constant, zeroPoint)
   for (let v = 0; v < accumulators.length; v += 2) {
     a.vpackssdw(accumulators[v], accumulators[v], accumulators[v + 1])
     a.vpaddsw(accumulators[v], accumulators[v], constant)
   }
   const result = narrowed(a, accumulators, temporary)
   const clamp = as(result.kind, constant)
-  if (low) {
-    a.vpbroadcastb(clamp, context.low)
-    a.vpmaxub(result, result, clamp)
-  }
-  a.vpbroadcastb(clamp, context.high)
+  a.vpbroadcastb(clamp, high)
   a.vpminub(result, result, clamp)
-  if (table && context.machine.permutesBytes) emitPermutation(a, result, context)
-  a.vmovups(context.output, result)
-}
-
-/** Replaces the bytes of a vector by those of the table: two halves of 128 bytes each, chosen by the highest bit. */
-function emitPermutation(a: Assembler, codes: Vector, { free, tableAddress, scratch: table }: EpilogueContext): void {
-  const [low, high, entries] = free.slice(2)
-  a.mov(table, tableAddress)
-  for (const [half, found] of [low, high].entries()) {
-    a.vmovaps(found, codes)
-    a.vmovups(entries, at(table, 128 * half))
-    a.vpermi2b(found, entries, at(table, 128 * half + 64))
-  }
-  a.vpmovb2m(k[1], codes)
-  a.vpblendmb(codes.masked(k[1]), low, high)
+  a.vmovups(output, result)
 }
 
 /** Words of all vectors to bytes in one; columns end up in natural order. */

@@ -7,8 +7,6 @@ export interface Features {
   /** Vectors of 512 bits: AVX512 F, BW, DQ and VL. */
   readonly avx512: boolean
   readonly avx512Vnni: boolean
-  /** Tables of bytes in vectors of 512 bits. */
-  readonly avx512Vbmi: boolean
   readonly avx512Bf16: boolean
   /** Tiles of bytes; permission to use their state has been asked for. */
   readonly amxInt8: boolean
@@ -39,7 +37,6 @@ export function featuresFrom({ cpuid, enabledState, permitTiles }: ProcessorAnsw
     avxVnni: avx2 && has(later, 4),
     avx512,
     avx512Vnni: avx512 && has(ecx, 11),
-    avx512Vbmi: avx512 && has(ecx, 1),
     avx512Bf16: avx512 && has(later, 5),
     amxInt8: avx512 && saves(17, 18) && has(edx, 24, 25) && permitTiles(),
   }

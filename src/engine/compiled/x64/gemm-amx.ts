@@ -9,7 +9,7 @@ import { emitTileLoops, loopLocals } from './tile-loops.js'
 import { VectorConstants, vectorMachines } from './vector-machine.js'
 
 /** Panels and epilogues are those of AVX512 (processors with tiles have all of it); inputs are filled up to a multiple of what a tile's row holds. */
-const machine = dotMachines.avx512VnniVbmi
+const machine = dotMachines.avx512Vnni
 const columns = panelColumns(machine)
 
 /** Inputs of a step: bytes of a tile's row. `packPanels` must be told as `inputMultiple`. */

@@ -1,7 +1,7 @@
 import type { Assembler } from './assembler.js'
 import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
 import { type Epilogue, type EpilogueContext, emitEpilogue, outputBytes } from './epilogue.js'
-import { as, at, Label, r8q, r9, r10, r11, r12, r14, r15, rax, rbp, rcx, rdx, rsi, type Vector } from './operands.js'
+import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, type Vector } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel, Parameters } from './parameters.js'
 import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocals, productNames, rowOf } from './tile-loops.js'
@@ -16,9 +16,9 @@ import { VectorConstants, vectorMachineOf } from './vector-machine.js'
  * - `output`: [rows, outputs], rows `outputStride` apart; whole panels are written, so fewer outputs than a panel has
  *   columns need rows that long
  * - `residual`: float32 like the output; `rowParameters`: scale and offset of each row, two float32, `rowParametersStride` bytes apart
- * - `table`: 256 bytes; `zeroPoint`, `low`, `high`: of the u8 output
+ * - `zeroPoint`, `high`: of codes
  */
-export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'table', 'zeroPoint', 'low', 'high'])
+export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'zeroPoint', 'high'])
 
 /** Groups of inputs that one turn of the inner loop takes. */
 const unrolled = 4
@@ -33,8 +33,6 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
   const tiles = Array.from({ length: machine.rows }, () => new Label())
   const ceiling = new Label()
   const constants = new VectorConstants(vectorMachineOf(machine))
-  const looksUp = epilogue.kind === 'u8' && epilogue.table && !machine.permutesBytes
-  const afterPanel = looksUp ? (a: Assembler) => emitLookup(a, panelColumns(machine)) : undefined
   const callTile = (a: Assembler) => emitDispatch(a, tiles)
   const product = {
     parameters: gemmParameters,
@@ -42,7 +40,6 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
     outputBytes: outputBytes(epilogue),
     rows: machine.rows,
     callTile,
-    afterPanel,
   }
   return kernel(
     loopLocals,
@@ -57,21 +54,6 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
     },
   )
-}
-
-/** Replaces the bytes of a panel's outputs by those of the table, when they have long been written. */
-function emitLookup(a: Assembler, columns: number): void {
-  const nextRow = a.bind(new Label())
-  a.mov(rsi, gemmParameters.at('table'))
-  for (let column = 0; column < columns; column++) {
-    const index = [rax, r8q, r12, r14][column % 4]
-    a.movzx(as('r32', index), at(r10, column))
-    a.movzx(as('r32', index), at(rsi, 0, index))
-    a.mov(at(r10, column), as('r8', index))
-  }
-  a.add(r10, r11)
-  a.dec(rdx)
-  a.jne(nextRow)
 }
 
 /** One tile: sums in registers over all inputs, then the epilogue of each row. */
@@ -154,10 +136,7 @@ function contextOf(machine: DotMachine, free: readonly Vector[], constants: Epil
     rowScale: at(rbp),
     rowOffset: at(rbp, 4),
     zeroPoint: gemmParameters.at('zeroPoint'),
-    low: gemmParameters.at('low'),
     high: gemmParameters.at('high'),
     ...constants,
-    tableAddress: gemmParameters.at('table'),
-    scratch: r15,
   }
 }

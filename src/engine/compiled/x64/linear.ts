@@ -162,7 +162,7 @@ function panelKernel(
   rowParameters?: View,
   tiles = false,
 ): StepKernel<Uint8Array> {
-  const layout = tiles ? dotMachines.avx512VnniVbmi : machine
+  const layout = tiles ? dotMachines.avx512Vnni : machine
   const panels = packPanels(source, {
     machine: layout,
     order: panelOrder(epilogue),
@@ -184,9 +184,7 @@ function panelKernel(
     residualStride: residual ? { stride: residual } : 0,
     rowParameters: rowParameters ? { address: rowParameters } : 0,
     rowParametersStride: rowParameters ? { stride: rowParameters } : 0,
-    table: 0,
     zeroPoint: quantizer?.quantization.zeroPoint ?? 0,
-    low: 0,
     high: quantizer?.highest ?? 0,
   }
   return stepKernel({

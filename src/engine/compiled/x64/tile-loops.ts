@@ -30,8 +30,6 @@ export interface TiledProduct {
   readonly rows: number
   /** Calls the code of the tile whose height is in rbx. */
   callTile(a: Assembler): void
-  /** What is done with a finished panel's columns: r10 is at the first output, r11 the distance of rows, rdx their number. */
-  afterPanel?(a: Assembler): void
 }
 
 /** Bytes on the stack that the loops need. */
@@ -45,7 +43,7 @@ const local = { tiles: 0, height: 8, longer: 16, panels: 24, column: 32 }
  * its height, r9 panel, r10 output, r11 its stride, r12 activations, rcx their stride, r14 residual, rbp row parameters. It moves r10,
  * r12, r14 and rbp on, keeps r9, r11, r13, rcx and rdi, and may use the rest.
  */
-export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, rows, callTile, afterPanel }: TiledProduct): void {
+export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, rows, callTile }: TiledProduct): void {
   const [nextPanel, nextTile, done] = [new Label(), new Label(), new Label()]
   a.mov(rax, parameters.at('rows'))
   a.add(rax, rows - 1)
@@ -72,7 +70,11 @@ export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, 
   a.mov(r11, parameters.at('outputStride'))
 
   a.bind(nextPanel)
-  emitFirstOutput(a, parameters, outputBytes)
+  a.mov(r15, at(rsp, local.column))
+  a.cmp(r15, parameters.at('lastColumn'))
+  a.cmovg(r15, parameters.at('lastColumn'))
+  a.mov(r10, parameters.at('output'))
+  a.lea(r10, at(r10, 0, r15, outputBytes))
   a.mov(r14, parameters.at('residual'))
   a.lea(r14, at(r14, 0, r15, 4))
   a.mov(r12, parameters.at('activations'))
@@ -91,11 +93,6 @@ export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, 
   a.cmp(r13, at(rsp, local.tiles))
   a.jl(nextTile)
 
-  if (afterPanel) {
-    emitFirstOutput(a, parameters, outputBytes)
-    a.mov(rdx, parameters.at('rows'))
-    afterPanel(a)
-  }
   a.add(r9, parameters.at('panelStride'))
   a.mov(rax, at(rsp, local.column))
   a.add(rax, columns)
@@ -105,15 +102,6 @@ export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, 
   a.mov(at(rsp, local.panels), rax)
   a.jne(nextPanel)
   a.bind(done)
-}
-
-/** Sets r15 to the panel's first column, and r10 to its first output. */
-function emitFirstOutput(a: Assembler, parameters: TiledProduct['parameters'], outputBytes: 1 | 4): void {
-  a.mov(r15, at(rsp, local.column))
-  a.cmp(r15, parameters.at('lastColumn'))
-  a.cmovg(r15, parameters.at('lastColumn'))
-  a.mov(r10, parameters.at('output'))
-  a.lea(r10, at(r10, 0, r15, outputBytes))
 }
 
 /** Calls the tile whose height is in rbx, out of those of 1, 2, ... rows. */

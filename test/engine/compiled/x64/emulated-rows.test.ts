@@ -17,7 +17,6 @@ const avx2: Features = {
   avxVnni: false,
   avx512: false,
   avx512Vnni: false,
-  avx512Vbmi: false,
   avx512Bf16: false,
   amxInt8: false,
 }

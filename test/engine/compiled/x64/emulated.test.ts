@@ -15,7 +15,6 @@ import {
   type GemmShape,
   gemmCaseOf,
   placeGemm,
-  wholeEpilogues,
   wrongNumbers,
 } from './gemm-cases.js'
 
@@ -62,14 +61,13 @@ describe.skipIf(!emulator)('kernels on an emulated processor (skipped without TI
   const models: Record<string, string> = {
     avxVnni: 'arrow_lake',
     avx512Vnni: 'sapphire_rapids',
-    avx512VnniVbmi: 'sapphire_rapids',
     avx512Float: 'sapphire_rapids',
     amx: 'sapphire_rapids',
   }
   const bytes = (shape: GemmShape) => gemmCaseOf(shape, 255)
 
-  describe.each(['avxVnni', 'avx512Vnni', 'avx512VnniVbmi', 'amx'] as const)('%s', (name) => {
-    it.each([...wholeEpilogues, ...floatEpilogues])('%j', (epilogue) => check(name, epilogue, bytes, models[name]))
+  describe.each(['avxVnni', 'avx512Vnni', 'amx'] as const)('%s', (name) => {
+    it.each([{ kind: 's32' } as const, ...floatEpilogues])('%j', (epilogue) => check(name, epilogue, bytes, models[name]))
     it('into the residual', () => check(name, { kind: 'f32', residual: true }, bytes, models[name], true))
   })
 

@@ -6,11 +6,9 @@ import { type Epilogue, outputBytes, panelOrder } from '../../../../src/engine/c
 import { coarseError } from '../../../../src/engine/compiled/x64/functions.js'
 import { gemmParameters } from '../../../../src/engine/compiled/x64/gemm.js'
 import { type PanelSource, packPanels } from '../../../../src/engine/compiled/x64/panels.js'
-import { roundHalfEven } from '../../../../src/numbers/rounding.js'
 import { type Arena, numbersIn } from './arena.js'
 
-/** Epilogues whose results are whole numbers, and those whose results are not. */
-export const wholeEpilogues: readonly Epilogue[] = [{ kind: 's32' }, { kind: 'u8' }, { kind: 'u8', table: true }]
+/** Epilogues whose results are not whole numbers, or are rounded from such. */
 export const floatEpilogues: readonly Epilogue[] = [
   { kind: 'f32' },
   { kind: 'f32', activation: 'relu' },
@@ -34,9 +32,7 @@ export interface GemmCase {
   /** Elements between rows beyond what they need. */
   readonly gap: number
   readonly zeroPoint: number
-  readonly low: number
   readonly high: number
-  readonly table: Uint8Array
   /** [rows, outputs] */
   readonly residual: Float32Array
   /** [rows][scale, offset] */
@@ -62,11 +58,6 @@ export function expectedGemm(one: GemmCase, epilogue: Epilogue): number[] {
   return Array.from(sumsOf(one), (sum, i) => {
     const [m, n] = [Math.floor(i / outputs), i % outputs]
     if (epilogue.kind === 's32') return sum
-    if (epilogue.kind === 'u8') {
-      const code = roundHalfEven(Math.fround(Math.fround(sum) * scale[n])) + one.zeroPoint
-      const clamped = Math.min(Math.max(code, one.low), one.high)
-      return epilogue.table ? one.table[clamped] : clamped
-    }
     let ofColumn = 0
     for (let k = 0; k < inputs; k++) ofColumn += codes[k * outputs + n]
     const [rowScale, offset] = epilogue.rows ? one.rowParameters.subarray(2 * m) : [1, 0]
@@ -105,13 +96,12 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
   const stride = panels.groups * machine.group + gap
   const activationStride = (stride * 4) / machine.group
   const length = Math.max(linear.outputs, columns) + gap
-  const [activations, weights, output, added, rowParameters, table] = [
+  const [activations, weights, output, added, rowParameters] = [
     rows * activationStride,
     panels.bytes.length,
     rows * length * element,
     rows * length * 4,
     rows * 8,
-    256,
   ].map((bytes) => arena.place(Math.max(64, bytes)))
   const numbers = numbersIn(activations, activationTypes[machine.group] as typeof Float32Array, rows * stride)
   // What stands behind the inputs of a row meets weights of zero.
@@ -120,7 +110,6 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
   weights.bytes.set(panels.bytes)
   output.bytes.fill(untouched)
   numbersIn(rowParameters, Float32Array, 2 * rows).set(one.rowParameters)
-  table.bytes.set(one.table)
   const residual = inPlace ? output : added
   if (epilogue.kind === 'f32') {
     const floats = numbersIn(residual, Float32Array, rows * length)
@@ -141,9 +130,7 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
     residualStride: length * 4,
     rowParameters: rowParameters.address,
     rowParametersStride: 8,
-    table: table.address,
     zeroPoint: one.zeroPoint,
-    low: one.low,
     high: one.high,
   })
   const read = () => {
@@ -165,7 +152,7 @@ export interface PlaceOptions {
   readonly inputMultiple?: number
 }
 
-const outputTypes = { u8: Uint8Array, codes: Uint8Array, s32: Int32Array, f32: Float32Array }
+const outputTypes = { codes: Uint8Array, s32: Int32Array, f32: Float32Array }
 const untouched = 0xa5
 
 /** Shapes with tails of every kind. */
@@ -186,12 +173,10 @@ export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, larg
     return draw === 0 ? low : draw === 1 ? high : low + random.integer(high - low + 1)
   }
   const floats = (count: number, of: () => number) => Float32Array.from({ length: count }, of)
-  const [low, high] = [integer(0, 255), integer(0, 255)].sort((a, b) => a - b)
   return {
     rows,
     gap,
-    low,
-    high,
+    high: integer(0, 255),
     linear: {
       inputs,
       outputs,
@@ -203,7 +188,6 @@ export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, larg
     },
     activations: Uint8Array.from({ length: rows * inputs }, () => integer(0, largest)),
     zeroPoint: integer(0, 255),
-    table: Uint8Array.from({ length: 256 }, () => integer(0, 255)),
     residual: floats(rows * outputs, () => random.normal()),
     rowParameters: floats(2 * rows, () => random.normal()),
   }

@@ -104,7 +104,6 @@ describe.skipIf(!runsHere || process.platform !== 'linux')('features', () => {
       avx512,
       avxVnni: all('avx_vnni'),
       avx512Vnni: avx512 && all('avx512_vnni'),
-      avx512Vbmi: avx512 && all('avx512vbmi'),
       avx512Bf16: avx512 && all('avx512_bf16'),
     })
   })
