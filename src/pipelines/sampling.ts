@@ -25,14 +25,8 @@ export interface SamplingOptions {
  */
 export function nextToken(logits: Float32Array, seen: Iterable<number>, options: SamplingOptions, random: Random): number {
   const scores = penalized(logits, seen, options.repetitionPenalty ?? 1)
-  const likeliest = indexOfLargest(scores)
-  if (takesLikeliest(options)) return likeliest
-  const weights = weightsOf(scores, scores[likeliest], temperatureOf(options))
-  const candidates = candidatesOf(weights, options)
-  if (!candidates) return draw(weights, 0, Number.POSITIVE_INFINITY, sumOf(weights), random)
-  const count = keptCount(candidates, sumOf(options.topK ? candidates : weights), options)
-  const cutoff = candidates[count - 1]
-  return draw(weights, cutoff, count - candidates.indexOf(cutoff), sumOf(candidates.subarray(0, count)), random)
+  if (takesLikeliest(options)) return indexOfLargest(scores)
+  return draw(drawable(scores, options), random)
 }
 
 /** Whether the next token is the one with the highest logit, whatever was seen. */
@@ -62,11 +56,52 @@ export function indexOfLargest(values: Float32Array): number {
   return best
 }
 
-/** Probabilities, but for a factor: 1 for the highest score. */
-function weightsOf(scores: Float32Array, highest: number, temperature: number): Float64Array {
-  const weights = new Float64Array(scores.length)
-  for (let i = 0; i < scores.length; i++) weights[i] = Math.exp((scores[i] - highest) / temperature)
-  return weights
+/** Tokens that can be drawn, and how likely each is but for a factor: 1 for the likeliest. */
+export interface Drawable {
+  readonly ids: Int32Array
+  readonly weights: Float64Array
+}
+
+/** Weights below this do not matter: those of a million tokens together are less than a float32 can tell from 1. */
+const negligible = 1e-15
+
+/** The tokens that temperature, top k, top p and minimal p leave, by their numbers. */
+export function drawable(scores: Float32Array, options: SamplingOptions): Drawable {
+  const { topK, topP = 1, minP = 0 } = options
+  const [temperature, highest] = [temperatureOf(options), scores[indexOfLargest(scores)]]
+  const least = topP < 1 ? negligible : Math.max(negligible, minP / 2)
+  const ids =
+    topK && topK < scores.length
+      ? firstOfLargest(scores, largestOf(scores, topK)[0], topK)
+      : firstOfLargest(scores, highest + temperature * Math.log(least))
+  const weights = new Float64Array(ids.length)
+  for (let i = 0; i < ids.length; i++) weights[i] = Math.exp((scores[ids[i]] - highest) / temperature)
+  const nucleus = topP < 1 ? nucleusOf({ ids, weights }, topP) : { ids, weights }
+  return minP ? atLeast(nucleus, minP) : nucleus
+}
+
+/** More than most nuclei have. */
+const fewTokens = 256
+
+/** The fewest tokens whose weights reach a share of the sum; of equals the first. */
+function nucleusOf({ ids, weights }: Drawable, share: number): Drawable {
+  const wanted = share * sumOf(weights)
+  let sorted = largestOf(weights, fewTokens)
+  while (sorted.length < weights.length && sumOf(sorted) < wanted) sorted = largestOf(weights, 8 * sorted.length)
+  sorted.sort().reverse()
+  let [reached, count] = [sorted[0], 1]
+  while (count < sorted.length && reached < wanted) reached += sorted[count++]
+  return chosen({ ids, weights }, firstOfLargest(weights, sorted[count - 1], count))
+}
+
+function atLeast(tokens: Drawable, limit: number): Drawable {
+  return chosen(tokens, firstOfLargest(tokens.weights, Math.min(limit, 1)))
+}
+
+function chosen({ ids, weights }: Drawable, places: Int32Array): Drawable {
+  const own = new Float64Array(places.length)
+  for (let i = 0; i < places.length; i++) own[i] = weights[places[i]]
+  return { ids: places.map((place) => ids[place]), weights: own }
 }
 
 function sumOf(weights: Float64Array): number {
@@ -75,71 +110,46 @@ function sumOf(weights: Float64Array): number {
   return sum
 }
 
-/** The largest weights in order, among them all that can be drawn; undefined where that is all. */
-function candidatesOf(weights: Float64Array, { topK, topP, minP }: SamplingOptions): Float64Array | undefined {
-  if (topK && topK < weights.length) return above(weights, largest(weights, topK)).subarray(0, topK)
-  // Weights that are less than this have together no more than what is left out.
-  if (topP !== undefined && topP < 1) return above(weights, ((1 - topP) * sumOf(weights)) / weights.length)
-  return minP ? above(weights, minP) : undefined
-}
-
-/** Weights that are no less than a limit, in order, the largest first; one at least. */
-function above(weights: Float64Array, limit: number): Float64Array {
-  return weights
-    .filter((weight) => weight >= Math.min(limit, 1))
-    .sort()
-    .reverse()
-}
-
-/**
- * The k-th largest of the values.
- *
- * Source: Hoare, "Algorithm 65: find" (1961).
- */
-function largest(values: Float64Array, k: number): number {
-  const left = values.slice()
-  let [from, to] = [0, left.length - 1]
-  while (from < to) {
-    const pivot = left[(from + to) >> 1]
-    let [i, j] = [from, to]
-    while (i <= j) {
-      while (left[i] > pivot) i++
-      while (left[j] < pivot) j--
-      if (i > j) break
-      const value = left[i]
-      left[i++] = left[j]
-      left[j--] = value
-    }
-    if (k - 1 <= j) to = j
-    else if (k - 1 >= i) from = i
-    else break
+/** The places, in order, of all values above a limit and of the first that equal it, `most` together. */
+function firstOfLargest(values: Float32Array | Float64Array, limit: number, most = values.length): Int32Array {
+  const places = new Int32Array(values.length)
+  let [found, above] = [0, 0]
+  for (let i = 0; i < values.length; i++) {
+    if (!(values[i] >= limit)) continue
+    places[found++] = i
+    if (values[i] > limit) above++
   }
-  return left[k - 1]
+  if (found <= most) return places.slice(0, found)
+  let equals = most - above
+  return places.subarray(0, found).filter((place) => values[place] > limit || equals-- > 0)
 }
 
-/** How many of the candidates stay. */
-function keptCount(candidates: Float64Array, sum: number, { topP, minP }: SamplingOptions): number {
-  let count = candidates.length
-  if (topP !== undefined && topP < 1) {
-    let reached = candidates[0]
-    let nucleus = 1
-    while (nucleus < count && reached < topP * sum) reached += candidates[nucleus++]
-    count = nucleus
-  }
-  if (minP) while (count > 1 && candidates[count - 1] < minP) count--
-  return count
+/** The k largest of the values, the smallest of them first: a heap. */
+function largestOf<Values extends Float32Array | Float64Array>(values: Values, k: number): Values {
+  const heap = values.slice(0, k).sort() as Values
+  for (let i = k; i < values.length; i++) if (values[i] > heap[0]) replaceRoot(heap, values[i])
+  return heap
 }
 
-/** Draws among the ids above the cutoff and the first `ties` at it; `sum` is the sum of their weights. */
-function draw(weights: Float64Array, cutoff: number, ties: number, sum: number, random: Random): number {
-  let left = random.uniform() * sum
-  let last = 0
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id]
-    if (weight < cutoff || weight === 0 || (weight === cutoff && ties-- <= 0)) continue
-    last = id
-    left -= weight
-    if (left < 0) return id
+/** Source: Williams, "Algorithm 232: heapsort" (1964). */
+function replaceRoot(heap: Float32Array | Float64Array, value: number): void {
+  let at = 0
+  for (;;) {
+    let child = 2 * at + 1
+    if (child >= heap.length) break
+    if (child + 1 < heap.length && heap[child + 1] < heap[child]) child++
+    if (heap[child] >= value) break
+    heap[at] = heap[child]
+    at = child
   }
-  return last
+  heap[at] = value
+}
+
+function draw({ ids, weights }: Drawable, random: Random): number {
+  let left = random.uniform() * sumOf(weights)
+  for (let i = 0; i < ids.length; i++) {
+    left -= weights[i]
+    if (left < 0) return ids[i]
+  }
+  return ids[ids.length - 1]
 }

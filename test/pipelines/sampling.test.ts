@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/base/random.js'
 import { nextToken, type SamplingOptions, softmax } from '../../src/pipelines/index.js'
+import { drawable } from '../../src/pipelines/sampling.js'
 import { StopFilter } from '../../src/pipelines/stop-filter.js'
 
 const logits = Float32Array.of(0.5, 2, -1, 1, 0, 1)
@@ -62,6 +63,42 @@ describe('nextToken', () => {
     expect(chiSquare(counts({ minP: Math.exp(-1) - 1e-6 }), keep(1, 3, 5))).toBeLessThan(bound)
     expect(chiSquare(counts({ minP: Math.exp(-1) + 1e-6 }), keep(1))).toBeCloseTo(0, 9)
   })
+
+  it('leaves the tokens of the definition, whatever the options, in a large vocabulary', () => {
+    const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined })
+    const options = fc.record({
+      temperature: fc.constantFrom(0.3, 1, 2),
+      topK: maybe(fc.integer({ min: 2, max: 300 })),
+      topP: maybe(fc.double({ min: 0.01, max: 0.999, noNaN: true })),
+      minP: maybe(fc.double({ min: 1e-6, max: 1, noNaN: true })),
+    })
+    fc.assert(
+      fc.property(fc.nat(), fc.boolean(), options, (seed, hasEquals, chosen) => {
+        const random = new Random(seed)
+        const scores = Float32Array.from({ length: 400 }, () => (hasEquals ? random.integer(6) : 4 * random.normal()))
+        const { ids, weights } = drawable(scores, chosen)
+        const expected = defined(scores, chosen)
+        expect([...ids].sort((a, b) => a - b)).toEqual(expected.map(({ id }) => id))
+        for (const { id, weight } of expected) expect(weights[ids.indexOf(id)]).toBeCloseTo(weight, 12)
+      }),
+    )
+  })
+
+  /** Temperature, top k, top p and minimal p as they are defined, on all tokens sorted. */
+  function defined(scores: Float32Array, { temperature = 1, topK, topP = 1, minP = 0 }: SamplingOptions) {
+    const highest = Math.max(...scores)
+    const sorted = Array.from(scores, (score, id) => ({ id, weight: Math.exp((score - highest) / temperature) }))
+      .sort((a, b) => b.weight - a.weight || a.id - b.id)
+      .slice(0, topK)
+    const sum = sorted.reduce((total, { weight }) => total + weight, 0)
+    let before = 0
+    const nucleus = sorted.filter(({ weight }, i) => {
+      const isIn = i === 0 || before < topP * sum
+      before += weight
+      return isIn
+    })
+    return nucleus.filter(({ weight }) => weight >= minP && weight >= 1e-15).sort((a, b) => a.id - b.id)
+  }
 
   it('makes what occurred less likely, whatever the sign', () => {
     expect(nextToken(logits, [1, 1], { repetitionPenalty: 2.5 }, new Random(0))).toBe(3)
