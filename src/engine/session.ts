@@ -70,6 +70,11 @@ export interface Session {
    * `interrupted` when the signal fires; `failed` with the engine's reason, in one sentence.
    */
   run(feeds: Feeds, options?: RunOptions): Promise<Record<string, Output>>
+  /**
+   * Zeros in the engine's own memory: runs read and write them there, as feeds and `into`, where other memory is copied. There as long as
+   * somebody holds them, also after `dispose`. Undefined where there is no room; absent where engines work in the caller's memory.
+   */
+  allocate?(elements: number): Promise<Float32Array | undefined>
   /** Begins a sequence, where the engine keeps keys and values of this graph itself: with less to do for each token than `run` has. */
   tokenSequence?(): TokenSequence | undefined
   /** Ends profiling (needs `profile: true` at load) and returns the times, longest first. */

@@ -1,7 +1,8 @@
 import type { FlatGraph } from '../engine/compiled/flat-kernels.js'
 import { Graph } from '../ir/graph.js'
 import { Net } from '../nn/net.js'
-import { flatMemory, openFlat } from './pieces.js'
+import type { ParameterStore } from './parameters.js'
+import { openFlat } from './pieces.js'
 
 /**
  * An exponential moving average of the parameters, which begins at their first values.
@@ -18,13 +19,13 @@ export class MovingAverage {
     this.values = values
   }
 
-  static async create(parameters: Float32Array, decay: number): Promise<MovingAverage> {
+  static async create(store: ParameterStore, decay: number): Promise<MovingAverage> {
     const net = new Net(new Graph('moving-average'))
     const [average, parameter] = ['average', 'parameter'].map((name) => net.input(name, 'float32', ['n']))
     const difference = net.op('Mul', [net.op('Sub', [parameter, average]), net.float(1 - decay)])
     net.output('next', net.op('Add', [average, difference]))
-    const values = flatMemory(parameters.length)
-    values.set(parameters)
+    const values = await store.alike()
+    values.set(store.values)
     return new MovingAverage(await openFlat(net.graph), values)
   }
 

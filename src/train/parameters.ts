@@ -4,7 +4,7 @@ import type { Graph } from '../ir/graph.js'
 import type { Value } from '../ir/node.js'
 import { ArrayTensor } from '../ir/tensor.js'
 import { type NDArray, sizeOf } from '../numbers/dtype.js'
-import { flatMemory } from './pieces.js'
+import { type FlatAllocator, flatMemory } from './pieces.js'
 
 /** A trained tensor: its place in the flat memory that all share. */
 export interface Parameter {
@@ -37,24 +37,35 @@ export function linearWeights(graph: Graph): Set<string> {
  */
 export class ParameterStore {
   readonly entries: readonly Parameter[]
-  readonly size: number
   /** float32, all parameters in the order of {@link entries}. */
   readonly values: Float32Array
+  /** Where this memory and all that goes with it lie. */
+  readonly allocate: FlatAllocator
 
-  constructor(parameters: readonly { readonly name: string; readonly shape: readonly number[] }[]) {
+  private constructor(entries: readonly Parameter[], values: Float32Array, allocate: FlatAllocator) {
+    this.entries = entries
+    this.values = values
+    this.allocate = allocate
+  }
+
+  /** Parameters of these shapes, all zeros. */
+  static async create(
+    parameters: readonly { readonly name: string; readonly shape: readonly number[] }[],
+    allocate: FlatAllocator = flatMemory(),
+  ): Promise<ParameterStore> {
     let offset = 0
-    this.entries = parameters.map(({ name, shape }) => {
+    const entries = parameters.map(({ name, shape }) => {
       const entry = { name, shape, offset, size: sizeOf(shape) }
       offset += entry.size
       return entry
     })
-    this.size = offset
-    this.values = flatMemory(offset)
+    return new ParameterStore(entries, await allocate(offset), allocate)
   }
 
   /** Reads the tensors of constants. */
-  static async read(constants: readonly Value[]): Promise<ParameterStore> {
-    const store = new ParameterStore(constants.map((constant) => ({ name: constant.name, shape: constant.shape as readonly number[] })))
+  static async read(constants: readonly Value[], allocate?: FlatAllocator): Promise<ParameterStore> {
+    const shapes = constants.map((constant) => ({ name: constant.name, shape: constant.shape as readonly number[] }))
+    const store = await ParameterStore.create(shapes, allocate)
     for (const [i, constant] of constants.entries()) {
       if (!constant.tensor) throw badInput(`${constant.name} is no constant and cannot be trained`)
       store.values.set((await constant.tensor.read()) as Float32Array, store.entries[i].offset)
@@ -62,9 +73,13 @@ export class ParameterStore {
     return store
   }
 
+  get size(): number {
+    return this.values.length
+  }
+
   /** Memory of the same layout, zeros. */
-  alike(): Float32Array {
-    return flatMemory(this.size)
+  alike(): Promise<Float32Array> {
+    return this.allocate(this.size)
   }
 
   /** One parameter's part of a memory of this layout. */

@@ -11,9 +11,15 @@ import { type NDArray, ndarray } from '../numbers/dtype.js'
 /** Elements of a piece; larger where each one costs messages between threads. */
 const pieceSize = runtime.target === 'ort-wasm' ? 1 << 21 : 1 << 16
 
-/** Zeros in memory that graphs read and write over. */
-export function flatMemory(size: number): Float32Array {
-  return flatKernels()?.allocate?.(size) ?? new Float32Array(runtime.allocate(size * Float32Array.BYTES_PER_ELEMENT))
+/** Makes zeros in memory that graphs read and write over. */
+export type FlatAllocator = (size: number) => Promise<Float32Array>
+
+/** Memory that graphs over flat memory work on where it is; with a session, it too, where it has memory for that. */
+export function flatMemory(session?: Session): FlatAllocator {
+  return async (size) =>
+    (await session?.allocate?.(size)) ??
+    flatKernels()?.allocate?.(size) ??
+    new Float32Array(runtime.allocate(size * Float32Array.BYTES_PER_ELEMENT))
 }
 
 /**

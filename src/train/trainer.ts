@@ -202,7 +202,7 @@ class Run<Sample> {
       threads,
       checkpoints,
     })
-    const moving = average ? await MovingAverage.create(step.store.values, average) : null
+    const moving = average ? await MovingAverage.create(step.store, average) : null
     const run = new Run(graph, objective, samples, options, hooks, order, step, moving, groups.map(describedGroup))
     await run.#resume()
     return run
@@ -337,7 +337,7 @@ class Run<Sample> {
   async #resume(): Promise<void> {
     const { folder, identity = '' } = this.#hooks
     if (!folder) return
-    const best = this.#step.store.alike()
+    const best = new Float32Array(this.#step.store.size)
     const state = await loadCheckpoint(folder, (found) => this.#memories(found.best ? best : undefined), identity)
     if (!state) return
     this.#done = this.#saved = state.step

@@ -10,7 +10,7 @@ import { quantizersAsArithmetic } from './float-quantizers.js'
 import type { ResolvedGroup } from './groups.js'
 import type { Optimizer } from './optimizers/optimizer.js'
 import { linearWeights, type Parameter, ParameterStore } from './parameters.js'
-import { type FlatArithmetic, flatArithmetic } from './pieces.js'
+import { type FlatArithmetic, flatArithmetic, flatMemory } from './pieces.js'
 import { gradientPrefix, trainingGraph } from './training-graph.js'
 import { type Span, Updater } from './updater.js'
 
@@ -63,6 +63,7 @@ export class TrainingStep {
     arithmetic: FlatArithmetic
     dropout: Dropout
     clipNorm: number
+    gradients: Float32Array
   }) {
     this.store = parts.store
     this.updater = parts.updater
@@ -72,24 +73,26 @@ export class TrainingStep {
     this.#arithmetic = parts.arithmetic
     this.#dropout = parts.dropout
     this.#clipNorm = parts.clipNorm
-    this.#gradients = parts.store.alike()
+    this.#gradients = parts.gradients
   }
 
   /** @throws TinsmithError as {@link trainingGraph} */
   static async create(model: Graph, options: TrainingStepOptions): Promise<TrainingStep> {
     const constants = options.groups.flatMap((group) => group.parameters)
-    const store = await ParameterStore.read(constants)
     const copy = model.clone()
     const dropout = Dropout.insert(copy, options.dropout ?? 0)
     const { loss, stop, checkpoints } = options
     const graph = trainingGraph(copy, { parameters: constants.map((constant) => constant.name), loss, stop, checkpoints })
     quantizersAsArithmetic(graph)
+    const session = await openGraph(graph, { threads: options.threads, memoryPlan: false, machineCode: true, settings: runtimeSettings })
+    const store = await ParameterStore.read(constants, flatMemory(session))
     return new TrainingStep({
       store,
       dropout,
       graph,
+      session,
       spans: spansOf(options.groups, store),
-      session: await openGraph(graph, { threads: options.threads, memoryPlan: false, machineCode: true, settings: runtimeSettings }),
+      gradients: await store.alike(),
       updater: await Updater.create(options.optimizer, store, linearWeights(model)),
       arithmetic: await flatArithmetic(),
       clipNorm: options.clipNorm ?? Number.POSITIVE_INFINITY,
@@ -116,7 +119,7 @@ export class TrainingStep {
   async run(batches: readonly Feeds[], step: number, learningRate: number, random: Random, signal?: AbortSignal): Promise<StepResult> {
     let loss = 0
     for (const [i, feeds] of batches.entries()) {
-      const target = i ? this.#further() : this.#gradients
+      const target = i ? await this.#further() : this.#gradients
       loss += (await this.#backward(feeds, target, random.stream(`batch ${i}`), signal)) / batches.length
       if (i) await this.#arithmetic.add(this.#gradients, target)
     }
@@ -132,8 +135,8 @@ export class TrainingStep {
   }
 
   /** Memory for the gradients of batches after the first. */
-  #further(): Float32Array {
-    this.#more ??= this.store.alike()
+  async #further(): Promise<Float32Array> {
+    this.#more ??= await this.store.alike()
     return this.#more
   }
 

@@ -13,7 +13,7 @@ import {
   type Update,
 } from './optimizers/optimizer.js'
 import type { Parameter, ParameterStore } from './parameters.js'
-import { flatMemory, openFlat } from './pieces.js'
+import { openFlat } from './pieces.js'
 
 /** A part of the flat memory with its own weight decay and learning rate. */
 export interface Span {
@@ -63,7 +63,8 @@ export class Updater {
     for (const { rule, parameters } of partition(optimizer, store, linears)) {
       const [start, end] = [parameters[0].offset, parameters.at(-1)!.offset + parameters.at(-1)!.size]
       const sizes = isElementwise(rule) ? rule.state.map((name) => [name, end - start] as const) : sizesOf(rule)
-      const state = Object.fromEntries(sizes.map(([name, size]) => [name, flatMemory(size)]))
+      const state: Record<string, Float32Array> = {}
+      for (const [name, size] of sizes) state[name] = await store.allocate(size)
       const common = { start, end, parameters, state }
       if (isElementwise(rule)) {
         if (!graphs.has(rule)) graphs.set(rule, await openFlat(updateGraph(rule, ['n'])))

@@ -318,6 +318,46 @@ export const cases: Case[] = [
     },
   },
   {
+    name: "a state in the session's memory, where it has some",
+    async run(runtime) {
+      const memory = await use(runtime, affine, async (session) => {
+        const found = await session.allocate?.(5)
+        check(Boolean(found) === (runtime.target === 'ort-wasm'), 'memory of its own')
+        if (!found) return undefined
+        same(found, [0, 0, 0, 0, 0])
+        found.set([0, 1, 2, 3, 4])
+        const state: NDArray = { dtype: 'float32', shape: [2, 2], data: found.subarray(1) }
+        const before = runtime.copiedBytes
+        const { y } = await session.run({ x: state }, { outputs: ['y'], into: { y: state } })
+        check(y.data === state.data, 'the same array')
+        same(found, [0, 11, 22, 13, 24])
+        same(runtime.copiedBytes - before, 0, 'copied bytes')
+        const { z } = await session.run({ x: state }, { into: { y: state } })
+        same(
+          [found, z.shape, z.data],
+          [
+            [0, 21, 42, 23, 44],
+            [2, 2],
+            [441, 1764, 529, 1936],
+          ],
+        )
+        same(runtime.copiedBytes - before, 16, 'copied bytes')
+        await session.run({ x: floats([2, 2], [1, 2, 3, 4]) }, { outputs: ['y'], into: { y: state } })
+        same(found, [0, 11, 22, 13, 24])
+        const wrong: NDArray = { dtype: 'float32', shape: [1, 2], data: found.subarray(0, 2) }
+        await refused(session.run({ x: state }, { outputs: ['y'], into: { y: wrong } }), 'failed')
+        await refused(session.run({ x: wrong }, { into: { y: wrong, z: state } }), 'failed')
+        same(await session.allocate?.(2 ** 30), undefined)
+        return found
+      })
+      if (!memory) return
+      same(memory.subarray(3), [13, 24], 'memory of a session that is gone')
+      const state: NDArray = { dtype: 'float32', shape: [1, 2], data: memory.subarray(3) }
+      await use(runtime, affine, (session) => session.run({ x: state }, { outputs: ['y'], into: { y: state } }))
+      same(memory.subarray(3), [23, 44], 'memory of another session')
+    },
+  },
+  {
     name: 'outputs written over given memory, whatever makes them',
     async run(runtime) {
       const graph: TinyGraph = {

@@ -192,6 +192,37 @@ describe('ONNX Runtime Web', () => {
     expect(web.target).toBe('ort-wasm')
   })
 
+  test("a session's memory is worked on when an abort has ended its thread, by copies then", async () => {
+    const session = await web.load({ bytes: matMulChain(1500, 96) }, { optimization: 'none' })
+    const [rows, width] = [2000, 96]
+    const memory = (await session.allocate!(rows * width))!
+    const state = { dtype: 'float32', shape: [1, width], data: memory.subarray(0, width).fill(1) } as const
+    const expected = (await session.run({ x: ones(1, width) })).y.data
+    const stop = new AbortController()
+    const whole = { dtype: 'float32', shape: [rows, width], data: memory } as const
+    const long = session.run({ x: whole }, { signal: stop.signal })
+    const next = session.run({ x: state }, { into: { y: state } })
+    stop.abort()
+    await expect(long).rejects.toMatchObject({ code: 'interrupted' })
+    expect((await next).y.data).toBe(state.data)
+    expect(state.data).toEqual(expected)
+    const before = web.copiedBytes
+    await session.run({ x: state }, { into: { y: state } })
+    expect(web.copiedBytes - before).toBe(2 * 4 * width)
+    await session.dispose()
+  })
+
+  test('a session with texts has no memory for arrays', async () => {
+    const bytes = tinyOnnx({
+      inputs: { x: ['string', ['n']] },
+      outputs: { y: ['string', ['m']] },
+      nodes: [{ op: 'Identity', inputs: ['x'], outputs: ['y'] }],
+    })
+    const session = await web.load({ bytes })
+    expect(await session.allocate!(4)).toBeUndefined()
+    await session.dispose()
+  })
+
   test('says what it cannot do', async () => {
     await expect(web.load({ path: 'model.onnx' })).rejects.toMatchObject({ code: 'unsupported' })
     await expect(web.load({ bytes: matMulChain(1, 8) }, { profile: true })).rejects.toMatchObject({ code: 'unsupported' })

@@ -1,11 +1,14 @@
 import { expect, test } from 'vitest'
 import { Random } from '../../src/base/random.js'
 import { MovingAverage } from '../../src/train/moving-average.js'
+import { ParameterStore } from '../../src/train/parameters.js'
 
 test('the average is the sum of all values so far, each less by the decay for every step since', async () => {
   const [size, decay, steps] = [70_000, 0.9, 5]
   const values = Array.from({ length: steps + 1 }, (_, step) => new Random(1, `${step}`).normals(size))
-  const average = await MovingAverage.create(values[0], decay)
+  const store = await ParameterStore.create([{ name: 'w', shape: [size] }])
+  store.values.set(values[0])
+  const average = await MovingAverage.create(store, decay)
   for (const value of values.slice(1)) await average.update(value)
   await average.dispose()
   let worst = 0

@@ -17,8 +17,8 @@ function asMatrix(data: ArrayLike<number>, shape: readonly number[]): number[][]
   return Array.from({ length: data.length / columns }, (_, i) => Array.from({ length: columns }, (_, j) => data[i * columns + j]))
 }
 
-function newStore(seed = 1): ParameterStore {
-  const store = new ParameterStore(entries)
+async function newStore(seed = 1): Promise<ParameterStore> {
+  const store = await ParameterStore.create(entries)
   store.values.set(new Random(seed, 'parameters').normals(store.size, 0.5))
   return store
 }
@@ -28,7 +28,7 @@ const spanOf = (store: ParameterStore, weightDecay = 0) => ({ start: 0, end: sto
 
 /** The largest difference over all parameters after some steps, relative to the largest parameter. */
 async function distance(optimizer: Optimizer, referenceOf: (name: string) => reference.Reference, learningRate = 0.01, steps = 6) {
-  const store = newStore()
+  const store = await newStore()
   const updater = await Updater.create(optimizer, store, linears)
   const expected = store.entries.map((entry) => ({
     entry,
@@ -98,10 +98,10 @@ describe('updates agree with the published equations in float64', () => {
 })
 
 test('Adafactor leaves elements without gradient where they are', async () => {
-  const store = newStore()
+  const store = await newStore()
   const updater = await Updater.create(optimizerFrom({ name: 'adafactor' }), store)
   const before = store.values.slice()
-  await updater.update(store.values, store.alike(), spanOf(store), { step: 1, learningRate: 0.1 }, 1)
+  await updater.update(store.values, await store.alike(), spanOf(store), { step: 1, learningRate: 0.1 }, 1)
   expect(store.values).toEqual(before)
   await updater.dispose()
 })
@@ -118,7 +118,7 @@ describe('convergence', () => {
   test('every optimizer is named', () => expect(all.map(([name]) => name)).toEqual(optimizerNames))
 
   test.each(all)('%s finds the minimum of a quadratic whose curvatures differ tenfold', async (_, optimizer, rate) => {
-    const store = newStore()
+    const store = await newStore()
     const target = new Random(3, 'target').normals(store.size)
     const curvature = (i: number) => (i % 2 ? 1 : 10)
     const loss = () => store.values.reduce((sum, x, i) => sum + (curvature(i) * (x - target[i]) ** 2) / 2, 0)
@@ -136,7 +136,7 @@ describe('convergence', () => {
 
 describe('state', () => {
   const sizesOf = async (optimizer: Optimizer) => {
-    const updater = await Updater.create(optimizer, newStore(), linears)
+    const updater = await Updater.create(optimizer, await newStore(), linears)
     await updater.dispose()
     return Object.fromEntries(
       Object.entries(updater.state).map(([name, tensors]) => [
@@ -183,7 +183,7 @@ describe('state', () => {
   test.each(optimizerNames)('%s goes on from a saved state with the same bits', async (name) => {
     const once = async (interrupted: boolean) => {
       const make = () => optimizerFrom(optimizerOptions.parse({ name, ...(name === 'sgd' && { momentum: 0.9 }) }))
-      const store = newStore()
+      const store = await newStore()
       let updater = await Updater.create(make(), store, linears)
       for (let step = 1; step <= 8; step++) {
         if (interrupted && step === 5) {
@@ -202,7 +202,7 @@ describe('state', () => {
   })
 
   test('memory that is updated in pieces gives what small memory gives', async () => {
-    const large = new ParameterStore([{ name: 'large', shape: [70_000] }])
+    const large = await ParameterStore.create([{ name: 'large', shape: [70_000] }])
     large.values.fill(1)
     const updater = await Updater.create(adamW(), large)
     const gradients = large.values.map((_, i) => (i % 3) - 1)
@@ -214,7 +214,7 @@ describe('state', () => {
 
 describe('APOLLO', () => {
   const changeOf = async (optimizer: Optimizer, scales: readonly number[], isSame = false) => {
-    const store = new ParameterStore([{ name: 'w', shape: [16, 8] }])
+    const store = await ParameterStore.create([{ name: 'w', shape: [16, 8] }])
     const updater = await Updater.create(optimizer, store, new Set(['w']))
     const norms: number[] = []
     for (const [i, scale] of scales.entries()) {

@@ -1,7 +1,7 @@
 import type { Graph } from '../../ir/graph.js'
 import { checkFlatArrays, type FlatArrays, type FlatGraph, type FlatKernels, halfOf, sumLanes } from './flat-kernels.js'
 import { elementwiseLoop, type FlatLoop, sumOfSquaresLoop } from './wasm/flat-loop.js'
-import { FlatMemory } from './wasm/flat-memory.js'
+import { FlatArea } from './wasm/flat-memory.js'
 import { LoadedLoop, mostArrays } from './wasm/loaded-loop.js'
 import { canShare } from './wasm/workers.js'
 
@@ -16,7 +16,7 @@ export function flatKernels(): FlatKernels {
 const kernels: FlatKernels = {
   allocate(elements: number): Float32Array | undefined {
     if (!canShare()) return undefined
-    home ??= new FlatMemory(0)
+    home ??= new FlatArea(0)
     return home.take(elements)
   },
 
@@ -38,7 +38,7 @@ const kernels: FlatKernels = {
 let squares: Promise<LoadedLoop> | undefined
 
 /** Where new arrays lie: beside others as long as graphs work on them, so that the memory of a training that is over can be freed. */
-let home: FlatMemory | undefined
+let home: FlatArea | undefined
 const working = new Set<FlatGraph>()
 
 class WasmFlatGraph implements FlatGraph {

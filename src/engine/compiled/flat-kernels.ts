@@ -27,6 +27,9 @@ export interface FlatKernels {
 /** Sums that are kept apart in half of a memory, so that vectors of any machine add in the same order. */
 export const sumLanes = 16
 
+/** Bytes of those sums of a half. */
+export const sumBytes = sumLanes * Float64Array.BYTES_PER_ELEMENT
+
 /** Where the second half of flat memory begins: a multiple of {@link sumLanes}, or the end. */
 export function halfOf(length: number): number {
   return Math.min(length, Math.ceil(length / 2 / sumLanes) * sumLanes)

@@ -3,7 +3,7 @@ import { assembler } from '../compiled/x64/assembler.js'
 import { addressOf, mapCode } from '../compiled/x64/memory.node.js'
 import { at, type Label, rax, rdi, rsi } from '../compiled/x64/operands.js'
 import { apiVersion, check, ort, type Pointer, receive } from './c-api.node.js'
-import { elementTypeCode } from './tensors.node.js'
+import { elementTypeCode } from './element-types.js'
 
 /** An operator of our own. Its code is called by ONNX Runtime's threads, so it is machine code and never JavaScript. */
 export interface CustomOperator {

@@ -32,7 +32,8 @@ export function placeWebRuntime(changed: WebPlaces): void {
  * next graph to load, for a new worker takes half a second. The runs of one session follow one another.
  * Feeds are copied for the worker and moved to it, outputs are moved from it: they are in JavaScript's memory at once, and `into` is a
  * copy. Arrays over memory of {@link Runtime.allocate} stay where they are: the worker reads and writes them there. WebAssembly has its
- * memory for itself all the same, so feeds and outputs are copied into it and out of it; `copiedBytes` counts that.
+ * memory for itself all the same, so feeds and outputs are copied into it and out of it; `copiedBytes` counts that. Only what
+ * `Session.allocate` gives lies in that memory itself, and is not copied.
  *
  * WebAssembly cannot be stopped from outside. An abort rejects the promise at once; a run that does not end within 200 ms
  * after it takes its worker with it, and the next run first loads the graph again. For that the session keeps the model's

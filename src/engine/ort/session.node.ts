@@ -7,8 +7,9 @@ import { ArrayOutput } from '../outputs.js'
 import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
 import { onAbort } from './abort.js'
 import { check, failure, inBackground, ort, type Pointer, receive, type Status, takeString } from './c-api.node.js'
+import { elementType } from './element-types.js'
 import { parseProfile } from './profile.js'
-import { copyOut, elementType, isShared, nativeValue, OrtOutput, outputOf, toValue, Value } from './tensors.node.js'
+import { copyOut, isShared, nativeValue, OrtOutput, outputOf, toValue, Value } from './tensors.node.js'
 
 const forgotten = new FinalizationRegistry<Pointer>((session) => ort().api.ReleaseSession(session))
 const inEngine = (array: NDArray) => nativeValue(array) !== undefined

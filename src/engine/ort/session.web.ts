@@ -1,11 +1,22 @@
 import { TinsmithError, throwIfAborted, unsupported, usage } from '../../base/errors.js'
 import type { NDArray } from '../../numbers/dtype.js'
+import { FlatMemory } from '../compiled/wasm/flat-memory.js'
 import { checkFeeds, wantedOutputs } from '../feeds.js'
 import { ArrayOutput } from '../outputs.js'
 import type { Feeds, OperatorTime, Output, Port, RunOptions, Session } from '../session.js'
 import { onAbort } from './abort.js'
 import { isOutOfMemory, sentenceOf } from './messages.js'
-import { type Answer, isShared, movable, type Ports, type Request, type WireArray } from './web-protocol.js'
+import {
+  type Answer,
+  type HeapArray,
+  isShared,
+  type LoadRequest,
+  movable,
+  outsideHeap,
+  type Ports,
+  type Request,
+  type WireArray,
+} from './web-protocol.js'
 
 /** A thread that runs worker.browser.js: a Worker of the browser or of Node.js behind one face. */
 export interface WebWorker {
@@ -29,8 +40,8 @@ const grace = 200
 interface Job {
   /** Its caller has given up. */
   gone: boolean
-  readonly request: Extract<Request, { kind: 'run' }>
-  readonly resolve: (outputs: readonly WireArray[]) => void
+  readonly request: Request
+  readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -45,6 +56,10 @@ export class WebSession implements Session {
   private current: Job | undefined
   private idle: (() => void)[] = []
   private closing: Promise<void> | undefined
+  /** The heap of the worker's WebAssembly, where it may be shared. */
+  private heap: FlatMemory | undefined
+  /** Whether arrays of somebody's lie in the heap. */
+  private lends = false
 
   /**
    * @param start a thread, new or without a session
@@ -55,7 +70,7 @@ export class WebSession implements Session {
   constructor(
     private readonly start: () => WebWorker,
     private readonly keep: (worker: WebWorker) => void,
-    private readonly request: Extract<Request, { kind: 'load' }>,
+    private readonly request: LoadRequest,
     private readonly copied: (bytes: number) => void = () => {},
   ) {}
 
@@ -80,8 +95,12 @@ export class WebSession implements Session {
       },
     )
     const answer = await this.ask(worker, this.request)
-    if (answer.kind === 'loaded') this.ports = answer.ports
-    else {
+    if (answer.kind === 'loaded') {
+      const { ports, heap } = answer
+      this.ports = ports
+      this.heap = heap && new FlatMemory(heap.memory, heap.sums)
+      this.lends = false
+    } else {
       this.endWorker()
       if (answer.kind === 'failed') throw failed('onnxruntime-web cannot load the graph', answer, 'bad-input')
     }
@@ -95,14 +114,25 @@ export class WebSession implements Session {
     const wanted = wantedOutputs(this.outputs, options)
     const arrays = this.inputs.map(({ name }): WireArray => ({ name, ...wire(feeds[name]) }))
     const shared = Object.entries(into).flatMap(([name, array]) => (isShared(array.data) ? [{ name, ...wire(array) }] : []))
-    const results = await this.enqueue({ kind: 'run', feeds: arrays, outputs: wanted.map((port) => port.name), into: shared }, signal)
-    this.copied(bytesOf(arrays) + bytesOf(results))
+    const names = wanted.map((port) => port.name)
+    const answer = await this.enqueue({ kind: 'run', feeds: arrays, outputs: names, into: shared }, signal)
+    const results = new Map(answer.kind === 'ran' ? answer.outputs.map((result) => [result.name, result]) : [])
     const outputs: Record<string, Output> = {}
-    for (const result of results) {
-      const target = Object.hasOwn(into, result.name) ? into[result.name] : undefined
-      outputs[result.name] = new ArrayOutput(target ? copyInto(target, result) : result)
+    for (const name of names) {
+      const [target, result] = [Object.hasOwn(into, name) ? into[name] : undefined, results.get(name)]
+      outputs[name] = new ArrayOutput(target && result ? copyInto(target, result) : (result ?? target!))
     }
     return outputs
+  }
+
+  /** In the heap of the worker's WebAssembly; undefined where threads may not share it. */
+  async allocate(elements: number): Promise<Float32Array | undefined> {
+    if (this.closing) throw usage('The session was disposed')
+    if (!this.heap) return undefined
+    const answer = await this.enqueue({ kind: 'allocate', bytes: elements * Float32Array.BYTES_PER_ELEMENT }, undefined)
+    if (answer.kind !== 'allocated' || !answer.address) return undefined
+    this.lends = true
+    return this.heap.array(answer.address, elements).fill(0)
   }
 
   /** Always throws `unsupported`: onnxruntime-web keeps its profile inside WebAssembly's file system. */
@@ -116,19 +146,20 @@ export class WebSession implements Session {
       while (this.working) await new Promise<void>((resolve) => this.idle.push(resolve))
       const { worker } = this
       this.worker = undefined
-      if (worker) this.keep(worker)
+      if (this.lends) worker?.end()
+      else if (worker) this.keep(worker)
     })()
     return this.closing
   }
 
-  private enqueue(request: Job['request'], signal: AbortSignal | undefined): Promise<readonly WireArray[]> {
+  private enqueue(request: Request, signal: AbortSignal | undefined): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const job: Job = {
         gone: false,
         request,
-        resolve(outputs) {
+        resolve(answer) {
           stop()
-          resolve(outputs)
+          resolve(answer)
         },
         reject(error) {
           stop()
@@ -150,9 +181,12 @@ export class WebSession implements Session {
         // An abort may have come while the worker was built anew.
         if (!job.gone && this.worker) {
           this.current = job
-          const answer = await this.ask(this.worker, job.request)
-          if (answer.kind === 'ran') job.resolve(answer.outputs)
-          else if (answer.kind === 'failed') job.reject(failed('The graph failed in onnxruntime-web', answer, 'failed'))
+          const request = this.placed(job.request)
+          const fed = request.kind === 'run' ? bytesOf(outsideHeap(request.feeds)) : 0
+          const answer = await this.ask(this.worker, request)
+          if (answer.kind === 'ran') this.copied(fed + bytesOf(answer.outputs))
+          if (answer.kind === 'failed') job.reject(failed('The graph failed in onnxruntime-web', answer, 'failed'))
+          else job.resolve(answer)
         }
       } catch (error) {
         job.reject(error)
@@ -161,6 +195,17 @@ export class WebSession implements Session {
     }
     this.working = false
     for (const tell of this.idle.splice(0)) tell()
+  }
+
+  /** A request for the worker that is there now: arrays in its heap are named by their addresses. */
+  private placed(request: Request): Request {
+    if (request.kind !== 'run') return request
+    const place = (array: WireArray): WireArray | HeapArray => {
+      const { name, dtype, shape, data } = array
+      if (!this.heap || dtype !== 'float32' || Array.isArray(data) || FlatMemory.of([data]) !== this.heap) return array
+      return { name, dtype, shape, address: data.byteOffset }
+    }
+    return { ...request, feeds: outsideHeap(request.feeds).map(place), into: outsideHeap(request.into).map(place) }
   }
 
   private abandon(job: Job, cause: unknown): void {

@@ -4,47 +4,7 @@ import { allocate, type DType, type Elements, type NDArray, sizeOf, storageBytes
 import { decode, encode } from '../../numbers/storage.js'
 import type { Output } from '../session.js'
 import { check, ort, type Pointer, receive } from './c-api.node.js'
-
-/** Our names of ONNXTensorElementDataType, by its numbers. */
-const elementTypes: readonly (DType | undefined)[] = [
-  undefined,
-  'float32',
-  'uint8',
-  'int8',
-  'uint16',
-  'int16',
-  'int32',
-  'int64',
-  'string',
-  'bool',
-  'float16',
-  'float64',
-  'uint32',
-  'uint64',
-  'complex64',
-  'complex128',
-  'bfloat16',
-  'float8e4m3fn',
-  'float8e4m3fnuz',
-  'float8e5m2',
-  'float8e5m2fnuz',
-  'uint4',
-  'int4',
-  'float4e2m1',
-  'uint2',
-  'int2',
-  'float8e8m0',
-]
-
-/** The element type of that number, or undefined for numbers that we do not know. */
-export function elementType(code: number): DType | undefined {
-  return elementTypes[code]
-}
-
-/** The number of ONNXTensorElementDataType. */
-export function elementTypeCode(dtype: DType): number {
-  return elementTypes.indexOf(dtype)
-}
+import { elementType, elementTypeCode } from './element-types.js'
 
 /** An OrtValue with the number of those who need it. */
 export class Value {
@@ -147,7 +107,7 @@ export function toValue(array: NDArray): Value {
   if (dtype === 'string') {
     const { api, allocator } = ort()
     const dims = BigInt64Array.from(shape, BigInt)
-    const type = elementTypes.indexOf(dtype)
+    const type = elementTypeCode(dtype)
     const value = new Value(receive((out) => api.CreateTensorAsOrtValue(allocator, dims, dims.length, type, out)))
     try {
       check(api.FillStringTensor(value.pointer, array.data as string[], array.data.length))
@@ -166,7 +126,7 @@ export function valueOver(dtype: DType, shape: readonly number[], bytes: Uint8Ar
   const dims = BigInt64Array.from(shape, BigInt)
   const address = koffi.address(bytes.length ? bytes : nothing)
   const create = (out: BigUint64Array) => {
-    return api.CreateTensorWithDataAsOrtValue(memory, address, bytes.length, dims, dims.length, elementTypes.indexOf(dtype), out)
+    return api.CreateTensorWithDataAsOrtValue(memory, address, bytes.length, dims, dims.length, elementTypeCode(dtype), out)
   }
   return new Value(receive(create), bytes)
 }

@@ -9,23 +9,41 @@ export interface WireArray {
   readonly data: Elements
 }
 
-/** What a session asks of its worker: once `load`, then `run` any number of times, one after another. */
-export type Request =
-  | {
-      readonly kind: 'load'
-      readonly bytes: Uint8Array
-      readonly external: readonly (readonly [string, Uint8Array])[]
-      readonly options: LoadOptions
-      /** Where the .wasm and .mjs files of onnxruntime-web are, if not beside its code. */
-      readonly wasm: string | undefined
-    }
-  | {
-      readonly kind: 'run'
-      readonly feeds: readonly WireArray[]
-      readonly outputs: readonly string[]
-      /** Shared memory that outputs are written to; their answers hold it. */
-      readonly into: readonly WireArray[]
-    }
+/** An array in the heap of the worker's WebAssembly. */
+export interface HeapArray {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  readonly address: number
+}
+
+/** A graph to load. */
+export interface LoadRequest {
+  readonly kind: 'load'
+  readonly bytes: Uint8Array
+  readonly external: readonly (readonly [string, Uint8Array])[]
+  readonly options: LoadOptions
+  /** Where the .wasm and .mjs files of onnxruntime-web are, if not beside its code. */
+  readonly wasm: string | undefined
+}
+
+/** A run of the graph that was loaded last. */
+export interface RunRequest {
+  readonly kind: 'run'
+  readonly feeds: readonly (WireArray | HeapArray)[]
+  readonly outputs: readonly string[]
+  /** Memory that outputs are written to: shared, then their answers hold it, or in the heap, then there is no answer for them. */
+  readonly into: readonly (WireArray | HeapArray)[]
+}
+
+/** Memory in the heap that stays the caller's. */
+export interface AllocateRequest {
+  readonly kind: 'allocate'
+  readonly bytes: number
+}
+
+/** What a session asks of its worker: once `load`, then the others any number of times, one after another. */
+export type Request = LoadRequest | RunRequest | AllocateRequest
 
 /** Ports as the library tells them; types that we have no name for are kept for the error message. */
 export interface Ports {
@@ -33,10 +51,19 @@ export interface Ports {
   readonly outputs: readonly Port[]
 }
 
+/** The heap of a worker's WebAssembly, where threads may share it. */
+export interface SharedHeap {
+  readonly memory: WebAssembly.Memory
+  /** Address of `sumBytes` bytes for a {@link FlatMemory}. */
+  readonly sums: number
+}
+
 /** A worker's answer. */
 export type Answer =
-  | { readonly kind: 'loaded'; readonly ports: Ports }
+  | { readonly kind: 'loaded'; readonly ports: Ports; readonly heap: SharedHeap | undefined }
   | { readonly kind: 'ran'; readonly outputs: readonly WireArray[] }
+  /** Address 0: there is no room. */
+  | { readonly kind: 'allocated'; readonly address: number }
   | { readonly kind: 'failed'; readonly message: string; readonly unsupported: boolean }
 
 /** Whether threads may share memory: pages must be cross-origin isolated for it. */
@@ -49,8 +76,16 @@ export function isShared(data: Elements): boolean {
   return canShare() && !Array.isArray(data) && data.buffer instanceof SharedArrayBuffer
 }
 
+export function inHeap(array: WireArray | HeapArray): array is HeapArray {
+  return 'address' in array
+}
+
+export function outsideHeap(arrays: readonly (WireArray | HeapArray)[]): WireArray[] {
+  return arrays.filter((array): array is WireArray => !inHeap(array))
+}
+
 /** The memory of arrays that can be moved to another thread. */
-export function movable(arrays: readonly WireArray[]): ArrayBuffer[] {
-  const buffers = arrays.flatMap(({ data }) => (Array.isArray(data) || isShared(data) ? [] : [data.buffer as ArrayBuffer]))
+export function movable(arrays: readonly (WireArray | HeapArray)[]): ArrayBuffer[] {
+  const buffers = outsideHeap(arrays).flatMap(({ data }) => (Array.isArray(data) || isShared(data) ? [] : [data.buffer as ArrayBuffer]))
   return [...new Set(buffers)]
 }

@@ -3,7 +3,20 @@ import { TinsmithError, unsupported } from '../../base/errors.js'
 import { type DType, dtypes, type Elements, sizeOf } from '../../numbers/dtype.js'
 import { decode, encode } from '../../numbers/storage.js'
 import type { Port } from '../session.js'
-import { type Answer, movable, type Ports, type Request, type WireArray } from './web-protocol.js'
+import { hasBytes, WebHeap } from './web-heap.js'
+import {
+  type Answer,
+  canShare,
+  inHeap,
+  type LoadRequest,
+  movable,
+  outsideHeap,
+  type Ports,
+  type Request,
+  type RunRequest,
+  type SharedHeap,
+  type WireArray,
+} from './web-protocol.js'
 
 /** The other end: the page in browsers, the parent thread in Node.js. */
 interface Parent {
@@ -18,6 +31,8 @@ const levels = { none: 'disabled', basic: 'basic', extended: 'extended', all: 'a
 let library: typeof Library
 /** The graph that was loaded last. */
 let session: Library.InferenceSession | undefined
+/** The library's; undefined before the first graph, where threads may not share it, and where the library does not show it. */
+let heap: WebHeap | undefined
 
 /** The build without WebGL and WebGPU, a third of the size; Node.js has its own, which bundlers for pages shall not see. */
 async function importLibrary(): Promise<typeof Library> {
@@ -27,7 +42,10 @@ async function importLibrary(): Promise<typeof Library> {
 
 async function answer(request: Request): Promise<Answer> {
   try {
-    return request.kind === 'load' ? { kind: 'loaded', ports: await load(request) } : { kind: 'ran', outputs: await run(request) }
+    if (request.kind === 'load') return await load(request)
+    if (request.kind === 'allocate') return { kind: 'allocated', address: heap!.allocate(request.bytes) }
+    const usesHeap = [...request.feeds, ...request.into].some(inHeap)
+    return { kind: 'ran', outputs: usesHeap ? heap!.run(request) : await run(request) }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     if (/unsupported data type/i.test(message)) {
@@ -38,7 +56,7 @@ async function answer(request: Request): Promise<Answer> {
   }
 }
 
-async function load({ bytes, external, options, wasm }: Extract<Request, { kind: 'load' }>): Promise<Ports> {
+async function load({ bytes, external, options, wasm }: LoadRequest): Promise<Answer> {
   library = await importLibrary()
   library.env.logLevel = 'fatal'
   library.env.wasm.proxy = false
@@ -46,14 +64,25 @@ async function load({ bytes, external, options, wasm }: Extract<Request, { kind:
   if (options.threads) library.env.wasm.numThreads = options.threads
   await session?.release()
   session = undefined
-  session = await library.InferenceSession.create(bytes, {
-    executionProviders: ['wasm'],
-    graphOptimizationLevel: levels[options.optimization ?? 'all'],
-    logSeverityLevel: 4,
-    externalData: external.map(([path, data]) => ({ path, data })),
-    extra: nested(options.settings ?? {}),
-  })
-  return { inputs: session.inputMetadata.map(port), outputs: session.outputMetadata.map(port) }
+  const create = async () => {
+    session = await library.InferenceSession.create(bytes, {
+      executionProviders: ['wasm'],
+      graphOptimizationLevel: levels[options.optimization ?? 'all'],
+      logSeverityLevel: 4,
+      externalData: external.map(([path, data]) => ({ path, data })),
+      extra: nested(options.settings ?? {}),
+    })
+  }
+  if (heap || !canShare()) await create()
+  else heap = await WebHeap.find(create)
+  const ports = { inputs: session!.inputMetadata.map(port), outputs: session!.outputMetadata.map(port) }
+  return { kind: 'loaded', ports, heap: sharedHeap(ports) }
+}
+
+/** The heap for a session with these ports. */
+function sharedHeap({ inputs, outputs }: Ports): SharedHeap | undefined {
+  const fits = [...inputs, ...outputs].every(({ dtype }) => hasBytes(dtype))
+  return heap && fits ? { memory: heap.memory, sums: heap.sums } : undefined
 }
 
 /** Session configuration entries as onnxruntime-web wants them: `{ session: { intra_op: ... } }` for `session.intra_op...`. */
@@ -81,13 +110,13 @@ function port(metadata: Library.InferenceSession.ValueMetadata): Port {
   return { name: where, dtype: dtype as DType, shape: metadata.shape.map((dim) => (dim === '' ? '?' : dim)) }
 }
 
-async function run({ feeds, outputs, into }: Extract<Request, { kind: 'run' }>): Promise<WireArray[]> {
-  const tensors = Object.fromEntries(feeds.map((feed) => [feed.name, tensorOf(feed)]))
+async function run({ feeds, outputs, into }: RunRequest): Promise<WireArray[]> {
+  const tensors = Object.fromEntries(outsideHeap(feeds).map((feed) => [feed.name, tensorOf(feed)]))
   const results = await session!.run(tensors, outputs)
   return outputs.map((name) => {
     const { type, dims, data } = results[name]
     const result = { name, dtype: type, shape: dims, data: elementsOf(type, dims, data as unknown as Elements) }
-    const target = into.find((array) => array.name === name && array.shape.join() === dims.join())
+    const target = outsideHeap(into).find((array) => array.name === name && array.shape.join() === dims.join())
     if (!target) return result
     ;(target.data as Float32Array).set(result.data as Float32Array)
     return target

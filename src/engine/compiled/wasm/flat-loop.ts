@@ -57,14 +57,14 @@ export async function elementwiseLoop(graph: Graph): Promise<FlatLoop | undefine
 
 /**
  * The loop of the sums of squares of the elements i, i + 16, i + 32 ... for each i below 16, in float64 and in this order: they are added to
- * the {@link sumLanes} float64 at address 0. The bytes are a multiple of 64.
+ * the {@link sumLanes} float64 at the address that is the loop's only scalar. The bytes are a multiple of 64.
  */
 export function sumOfSquaresLoop(): FlatLoop {
   const module = new ModuleBuilder(flatMemoryImport())
-  const run = module.function('run', ['i32', 'i32'], [], (f) => {
-    const [bytes, memory] = f.parameters as Local<'i32'>[]
-    const [at, zero] = f.localsOf('i32', 2)
-    const sums = Array.from({ length: sumLanes / 2 }, (_, i) => f.local('v128', v128.load(zero, 16 * i)))
+  const run = module.function('run', ['i32', 'i32', 'i32'], [], (f) => {
+    const [bytes, memory, place] = f.parameters as Local<'i32'>[]
+    const at = f.local('i32')
+    const sums = Array.from({ length: sumLanes / 2 }, (_, i) => f.local('v128', v128.load(place, 16 * i)))
     const [four, two] = f.localsOf('v128', 2)
     f.for(at, bytes, 4 * sumLanes, () => {
       for (let i = 0; i < sums.length; i += 2) {
@@ -75,10 +75,10 @@ export function sumOfSquaresLoop(): FlatLoop {
         }
       }
     })
-    for (const [i, sum] of sums.entries()) f.do(v128.store(zero, sum, 16 * i))
+    for (const [i, sum] of sums.entries()) f.do(v128.store(place, sum, 16 * i))
   })
   module.export('run', run)
-  return { bytes: module.bytes(), inputs: ['memory'], outputs: [], scalars: [] }
+  return { bytes: module.bytes(), inputs: ['memory'], outputs: [], scalars: ['sums'] }
 }
 
 /** The bytes of a vector's upper half, twice. */

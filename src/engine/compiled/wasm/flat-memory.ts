@@ -1,4 +1,4 @@
-import { sumLanes } from '../flat-kernels.js'
+import { sumBytes, sumLanes } from '../flat-kernels.js'
 import { roundUp } from '../plan/steps.js'
 import { outOfMemory, pageBytes } from './heap.js'
 import { canShare } from './workers.js'
@@ -6,22 +6,43 @@ import { canShare } from './workers.js'
 /** Pages that WebAssembly can address. */
 const mostPages = 65536
 
-/** Bytes at the beginning where loops keep sums. */
-const sumBytes = sumLanes * Float64Array.BYTES_PER_ELEMENT
-
 /** How modules import the memory of a {@link FlatMemory}. */
 export const flatMemoryImport = () => ({ initial: 1, maximum: mostPages, shared: canShare() })
 
 const homes = new WeakMap<ArrayBufferLike, FlatMemory>()
 
-/**
- * Arrays side by side in one memory of WebAssembly, whose loops read and write them where they are. It is there as long as one of its
- * arrays is.
- */
+/** Arrays in one memory of WebAssembly, whose loops read and write them where they are. It is there as long as one of its arrays is. */
 export class FlatMemory {
-  readonly memory: WebAssembly.Memory
-  /** At address 0: {@link sumLanes} sums that a loop adds to. */
+  /** {@link sumLanes} sums that a loop adds to. */
   readonly sums: Float64Array
+
+  /** @param sums address of {@link sumBytes} bytes */
+  constructor(
+    readonly memory: WebAssembly.Memory,
+    sums: number,
+  ) {
+    this.sums = new Float64Array(memory.buffer, sums, sumLanes)
+  }
+
+  /** The memory that all of these arrays lie in. */
+  static of(arrays: readonly ArrayBufferView[]): FlatMemory | undefined {
+    const [home, ...others] = new Set(arrays.map(({ buffer }) => homes.get(buffer)))
+    return others.length ? undefined : home
+  }
+
+  /** The floats at an address. */
+  array(address: number, elements: number): Float32Array {
+    const end = address + elements * Float32Array.BYTES_PER_ELEMENT
+    // What another thread made room for is seen when memory grows.
+    if (end > this.memory.buffer.byteLength) this.memory.grow(0)
+    const { buffer } = this.memory
+    homes.set(buffer, this)
+    return new Float32Array(buffer, address, elements)
+  }
+}
+
+/** A {@link FlatMemory} for nothing but arrays, side by side. */
+export class FlatArea extends FlatMemory {
   #end = sumBytes
 
   /**
@@ -29,29 +50,16 @@ export class FlatMemory {
    * @throws TinsmithError `out-of-memory`
    */
   constructor(bytes: number) {
-    try {
-      this.memory = new WebAssembly.Memory({ ...flatMemoryImport(), initial: Math.ceil((sumBytes + bytes) / pageBytes) })
-    } catch (error) {
-      throw outOfMemory(sumBytes + bytes, error)
-    }
-    this.sums = new Float64Array(this.memory.buffer, 0, sumLanes)
-  }
-
-  /** The memory that all of these arrays lie in. */
-  static of(arrays: readonly Float32Array[]): FlatMemory | undefined {
-    const [home, ...others] = new Set(arrays.map(({ buffer }) => homes.get(buffer)))
-    return others.length ? undefined : home
+    super(newMemory(sumBytes + bytes), 0)
   }
 
   /** Zeros, or undefined where there is no room left. */
   take(elements: number): Float32Array | undefined {
-    const bytes = roundUp(elements * Float32Array.BYTES_PER_ELEMENT, 16)
-    if (!this.#reach(this.#end + bytes)) return undefined
-    const { buffer } = this.memory
-    homes.set(buffer, this)
-    const array = new Float32Array(buffer, this.#end, elements)
-    this.#end += bytes
-    return array
+    const start = this.#end
+    const end = start + roundUp(elements * Float32Array.BYTES_PER_ELEMENT, 16)
+    if (!this.#reach(end)) return undefined
+    this.#end = end
+    return this.array(start, elements)
   }
 
   #reach(end: number): boolean {
@@ -64,5 +72,13 @@ export class FlatMemory {
     } catch {
       return false
     }
+  }
+}
+
+function newMemory(bytes: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ ...flatMemoryImport(), initial: Math.ceil(bytes / pageBytes) })
+  } catch (error) {
+    throw outOfMemory(bytes, error)
   }
 }

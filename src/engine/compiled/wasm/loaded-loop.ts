@@ -1,6 +1,6 @@
 import { roundUp } from '../plan/steps.js'
 import type { FlatLoop } from './flat-loop.js'
-import { FlatMemory } from './flat-memory.js'
+import { FlatArea, FlatMemory } from './flat-memory.js'
 
 /** Milliseconds after which other work of the thread has its turn. */
 const patience = 8
@@ -12,11 +12,11 @@ export const pieceElements = 1 << 13
 export const mostArrays = 16
 
 /** Where pieces of arrays are copied to that lie elsewhere. */
-let found: { readonly memory: FlatMemory; readonly arrays: readonly Float32Array[] } | undefined
+let found: { readonly memory: FlatArea; readonly arrays: readonly Float32Array[] } | undefined
 
 function areasHere() {
   if (found) return found
-  const memory = new FlatMemory(mostArrays * pieceElements * Float32Array.BYTES_PER_ELEMENT)
+  const memory = new FlatArea(mostArrays * pieceElements * Float32Array.BYTES_PER_ELEMENT)
   found = { memory, arrays: Array.from({ length: mostArrays }, () => memory.take(pieceElements)!) }
   return found
 }
@@ -76,7 +76,8 @@ export class LoadedLoop {
   /** Runs over arrays of a memory, whole turns of the loop. */
   #call(home: FlatMemory, arrays: readonly Float32Array[], scalars: readonly number[], sums?: Float64Array): void {
     if (sums) home.sums.set(sums)
-    this.#runIn(home)(arrays[0].byteLength, ...arrays.map(({ byteOffset }) => byteOffset), ...scalars)
+    const last = sums ? [home.sums.byteOffset] : scalars
+    this.#runIn(home)(arrays[0].byteLength, ...arrays.map(({ byteOffset }) => byteOffset), ...last)
     sums?.set(home.sums)
   }
 
