@@ -1,8 +1,27 @@
+import { Option } from 'commander'
 import { didYouMean, usage } from '../base/errors.js'
 import type { DTypeWord } from '../pipelines/index.js'
 
 /** Words for the dtype of a file. */
 export const dtypeWords: readonly DTypeWord[] = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16']
+
+/** On what a model runs. */
+export function engineOption(usual: 'auto' | 'ort'): Option {
+  return new Option(
+    '--engine <name>',
+    'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)',
+  )
+    .argParser(oneOf('--engine', ['ort', 'web', 'compiled', 'auto']))
+    .default(usual)
+}
+
+/** What own kernels keep keys and values as. */
+export function cacheOption(): Option {
+  return new Option(
+    '--cache <dtype>',
+    'what own kernels keep keys and values of decoders as: float32 or int8 (default: "float32")',
+  ).argParser(oneOf('--cache', ['float32', 'int8']))
+}
 
 /** Takes one of some words. */
 export function oneOf<Word extends string>(what: string, words: readonly Word[]): (text: string) => Word {

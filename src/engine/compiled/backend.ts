@@ -1,6 +1,6 @@
 import type { OperatorTime } from '../session.js'
 import type { Fusions } from './plan/fuse.js'
-import type { Plan } from './plan/plan.js'
+import type { CachePart, Plan } from './plan/plan.js'
 
 /** What runs plans: machine code, WebAssembly, or plain JavaScript, which is what the others are compared with. */
 export interface Backend {
@@ -36,12 +36,15 @@ export interface Program {
   dispose(): Promise<void>
 }
 
-/** Keys and values of a sequence, in the backend's memory: layer by layer, keys then values, [capacity, columns] float32. */
+/** Keys and values of a sequence, in the backend's memory, as `sequenceWords` in program.ts says. */
 export interface Cache {
   readonly capacity: number
   /** The keys or values of the first `tokens` tokens of a layer [tokens, columns], copied. */
-  read(layer: number, part: 'keys' | 'values', tokens: number): Float32Array
-  write(layer: number, part: 'keys' | 'values', values: Float32Array): void
+  read(layer: number, part: CachePart, tokens: number): Float32Array
+  /** Writes those of tokens from `first` on; what is kept as codes is quantized. */
+  write(layer: number, part: CachePart, values: Float32Array, first?: number): void
+  /** Takes over the first tokens of another cache of the program as they are. */
+  copy(from: Cache, tokens: number): void
   dispose(): void
 }
 

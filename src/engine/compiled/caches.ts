@@ -111,14 +111,11 @@ export function capacityFor(tokens: number): number {
  *
  * @param needed [sequences]: tokens after the run
  */
-export function continued(view: CacheView, layers: number, needed: Int32Array): CacheStore {
+export function continued(view: CacheView, needed: Int32Array): CacheStore {
   const { store, tokens } = view
   if (view.isLatest && store.caches.every(({ capacity }, i) => needed[i] <= capacity)) return store
   const copy = new CacheStore(store.program, Array.from(needed, capacityFor))
-  copy.caches.forEach((cache, sequence) => {
-    for (let layer = 0; layer < layers; layer++)
-      for (const part of ['keys', 'values'] as const) cache.write(layer, part, store.caches[sequence].read(layer, part, tokens[sequence]))
-  })
+  for (const [sequence, cache] of copy.caches.entries()) cache.copy(store.caches[sequence], tokens[sequence])
   copy.used.set(tokens)
   return copy
 }

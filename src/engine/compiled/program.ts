@@ -10,7 +10,7 @@ import { type Buffer, type RowKind, rowBytes, type Step, type StepKind, type Ste
  *   `kept`: the number of sequences in such runs, 0 in others
  * - `constant`: the address of memory that is filled at load and only read, or `from` bytes behind it; the same array is held once
  * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind;
- *   the same object stands for the same memory in all kernels of a step
+ *   the same object stands for the same memory in all kernels of a step; `shared` when a kernel's shares write to different places of it
  * - `sequences`: the address of the run's table of sequences (`sequenceWords`)
  * - `cache`: how far the keys or values of one of its layers lie behind the start of a sequence's cache, in bytes for each token of its capacity
  */
@@ -21,7 +21,7 @@ export type Word =
   | { readonly stride: View }
   | { readonly rows: RowKind | 'kept' }
   | { readonly constant: ArrayBufferView; readonly from?: number }
-  | { readonly scratch: number; readonly per?: RowKind }
+  | { readonly scratch: number; readonly per?: RowKind; readonly shared?: true }
   | { readonly sequences: true }
   | { readonly cache: { readonly layer: number; readonly part: 'keys' | 'values' } }
 
@@ -29,7 +29,8 @@ export type Word =
  * What the table of sequences says of each, in words of the kernel's width: its first row and number of rows among the tokens of the run,
  * the number of tokens that lie in its cache already, the cache's address (0 without), and the number of tokens that it has room for.
  *
- * A cache holds, for each attention with a cache, keys and then values [capacity, key value heads * head size] in float32, token by token.
+ * A cache holds, for each attention with a cache, keys and then values [capacity, key value heads * head size] in float32, token by token; or as int8
+ * codes, and behind those of the keys, or of the values, their scales [key value heads, capacity] in float32. Kernels may read 64 bytes beyond its end.
  */
 export const sequenceWords = ['first', 'rows', 'past', 'cache', 'capacity'] as const
 
@@ -98,19 +99,20 @@ export function arenaBytes({ bytes }: MemoryPlan, rows: Readonly<Record<RowKind,
 export function planMemory(lifetimes: ReadonlyMap<Buffer, readonly [first: number, last: number]>): MemoryPlan {
   const offsets = new Map<Buffer, number>()
   const bytes = { token: 0, sequence: 0 }
-  const buffers = [...lifetimes].sort(([, [a]], [, [b]]) => a - b)
-  for (const [buffer, [first, last]] of buffers) {
-    const neighbours = buffers
-      .filter(([other, [from, to]]) => offsets.has(other) && other.per === buffer.per && from <= last && first <= to)
-      .map(([other]) => [offsets.get(other)!, offsets.get(other)! + rowBytes(other)])
-      .sort(([a], [b]) => a - b)
-    let offset = 0
-    for (const [start, end] of neighbours) {
-      if (start >= offset + rowBytes(buffer)) break
-      offset = Math.max(offset, end)
+  const placed: { readonly per: RowKind; readonly first: number; readonly last: number; readonly start: number; readonly end: number }[] =
+    []
+  for (const [buffer, [first, last]] of [...lifetimes].sort(([, [a]], [, [b]]) => a - b)) {
+    const { per } = buffer
+    const size = rowBytes(buffer)
+    const neighbours = placed.filter((other) => other.per === per && other.first <= last && first <= other.last)
+    let start = 0
+    for (const other of neighbours.sort((a, b) => a.start - b.start)) {
+      if (other.start >= start + size) break
+      start = Math.max(start, other.end)
     }
-    offsets.set(buffer, offset)
-    bytes[buffer.per] = Math.max(bytes[buffer.per], offset + rowBytes(buffer))
+    placed.push({ per, first, last, start, end: start + size })
+    offsets.set(buffer, start)
+    bytes[per] = Math.max(bytes[per], start + size)
   }
   return { bytes, offsets }
 }

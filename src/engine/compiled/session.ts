@@ -7,17 +7,20 @@ import type { Feeds, OperatorTime, Output, Port, RunOptions, Session, TokenSeque
 import type { Backend, Program } from './backend.js'
 import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
 import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, seenColumns, tokenNumbers, unpacked } from './packing.js'
-import { planOf } from './plan/index.js'
+import { type PlanOptions, planOf } from './plan/index.js'
 import type { Plan } from './plan/plan.js'
 import { CompiledSequence } from './token-sequence.js'
+
+/** How a graph is loaded: threads at most, whether times are kept, and what keys and values are kept as. */
+export type CompiledOptions = Parameters<Backend['compile']>[1] & PlanOptions
 
 /**
  * Loads a canonical graph into kernels of a backend.
  *
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
-export async function openCompiled(graph: Graph, backend: Backend, options: Parameters<Backend['compile']>[1]): Promise<Session> {
-  const plan = await planOf(graph, backend.fusions)
+export async function openCompiled(graph: Graph, backend: Backend, options: CompiledOptions): Promise<Session> {
+  const plan = await planOf(graph, backend.fusions, options)
   return new CompiledSession(graph, plan, await backend.compile(plan, options), backend.name)
 }
 
@@ -120,7 +123,7 @@ class CompiledSession implements Session {
     const fed = this.#pasts.map(({ name, ...port }) => ({ ...port, array: feeds[name] }))
     const [{ array: first }] = fed
     const isOwn = first instanceof CacheOutput && fed.every(({ array }) => array instanceof CacheOutput && array.view === first.view)
-    if (isOwn) return new CacheView(continued(first.view, this.plan.caches.length, counts), counts, seen, width)
+    if (isOwn) return new CacheView(continued(first.view, counts), counts, seen, width)
     const store = new CacheStore(this.program, Array.from(counts, capacityFor))
     const columns = seen()
     for (const { array, layer, part } of fed) fill(store, layer, part, array, columns)

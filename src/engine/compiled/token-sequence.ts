@@ -64,7 +64,7 @@ export class CompiledSequence implements TokenSequence {
 
   #roomFor(tokens: number): CacheView {
     const needed = Int32Array.of(tokens)
-    const store = this.#view ? continued(this.#view, this.plan.caches.length, needed) : new CacheStore(this.program, [capacityFor(tokens)])
+    const store = this.#view ? continued(this.#view, needed) : new CacheStore(this.program, [capacityFor(tokens)])
     return new CacheView(store, needed, () => [Array.from({ length: tokens }, (_, i) => i)], tokens)
   }
 

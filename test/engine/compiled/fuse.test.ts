@@ -102,6 +102,12 @@ function fusedPlan(plan: Plan, fusions: Fusions): Plan {
   return { ...plan, steps, memory: memoryOf(steps, outputs) }
 }
 
+/** The root of the mean squared difference over that of the mean square. */
+function noiseToSignal(actual: Float32Array, expected: Float32Array): number {
+  const power = (values: Float32Array) => values.reduce((sum, value) => sum + value ** 2, 0)
+  return Math.sqrt(power(actual.map((value, i) => value - expected[i])) / power(expected))
+}
+
 const everything: Fusions = { sideBySide: true, quantizer: true }
 
 describe('fused steps', () => {
@@ -151,7 +157,8 @@ describe('fused steps', () => {
         const plan = blockPlan(draw)
         const [got, want] = await Promise.all([runPlan(x64, fusedPlan(plan, everything), draw), runPlan(reference, plan, draw)])
         expect(relativeError(got.outputs['normalized'], want.outputs['normalized'])).toBeLessThan(1e-5)
-        expect(relativeError(got.outputs['result'], want.outputs['result'])).toBeLessThan(0.05)
+        // One code that is another moves some of the results by its whole step, but few of them.
+        expect(noiseToSignal(got.outputs['result'], want.outputs['result'])).toBeLessThan(0.05)
       }),
       { numRuns: 25 },
     ),

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../../ir/tensor.js'
-import type { Plan } from './plan.js'
+import { cacheBytes, type Plan } from './plan.js'
 import type { Step, View, Weight } from './steps.js'
 
 /** A step of a plan as people and machines read it. */
@@ -36,7 +36,7 @@ export function describePlan({ steps, memory, caches }: Plan): DescribedPlan {
     steps: described,
     bytesPerToken: memory.bytes.token,
     bytesPerSequence: memory.bytes.sequence,
-    cacheBytesPerToken: 4 * caches.reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0),
+    cacheBytesPerToken: cacheBytes(caches),
     constantBytes: described.reduce((sum, { constantBytes }) => sum + constantBytes, 0),
   }
 }
@@ -75,7 +75,7 @@ function detailsOf(step: Step): string[] {
           causal: step.causal,
           [`window ${step.window}`]: step.window,
           'soft cap': step.softCap,
-          cache: step.cache !== undefined,
+          [`${step.cacheDtype ?? 'float32'} cache`]: step.cache !== undefined,
         }),
       ]
     case 'combine':

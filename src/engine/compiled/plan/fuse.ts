@@ -1,6 +1,6 @@
 import { ArrayTensor, LazyTensor, type Tensor } from '../../../ir/tensor.js'
 import { allocate } from '../../../numbers/dtype.js'
-import { isView, type Step, type StepOf, type View, viewsRead, viewsWritten, type Weight, whole } from './steps.js'
+import { type Buffer, isView, type Step, type StepOf, type View, viewsRead, viewsWritten, type Weight, whole } from './steps.js'
 
 /** What steps may do at once. */
 export interface Fusions {
@@ -25,9 +25,9 @@ export function fused(steps: readonly Step[], outputs: readonly View[], { sideBy
 
 /** `linear`, then `quantize` of what it wrote, which nobody else reads: one `linear` that writes the codes. */
 const quantizedProducts: Fusion = (steps, outputs) =>
-  joined(steps, (step) => {
+  joined(steps, (step, users) => {
     if (step.kind !== 'linear' || step.quantizer || isUsed(step.output, outputs)) return undefined
-    const others = usersOf(step.output, steps).filter((other) => other !== step)
+    const others = users(step.output).filter((other) => other !== step)
     const [next] = others
     if (others.length !== 1 || next.kind !== 'quantize' || !isSame(next.input, step.output)) return undefined
     const { factors, quantization, highest, output } = next
@@ -36,20 +36,26 @@ const quantizedProducts: Fusion = (steps, outputs) =>
 
 /** `norm`, then `quantize` of what it wrote: one `norm` that writes codes too. */
 const quantizedNorms: Fusion = (steps) =>
-  joined(steps, (step) => {
+  joined(steps, (step, users) => {
     if (step.kind !== 'norm' || step.codes || step.weight.size !== step.output.columns) return undefined
-    const others = usersOf(step.output, steps).filter((other) => other !== step)
+    const others = users(step.output).filter((other) => other !== step)
     const next = others.find((other) => other.kind === 'quantize' && isSame(other.input, step.output))
     if (next?.kind !== 'quantize' || others.some((other) => isUsed(step.output, viewsWritten(other)))) return undefined
     const { factors, quantization, highest, output } = next
     return [{ ...step, codes: { quantizer: { factors, quantization, highest }, output } }, next]
   })
 
+/** Steps that read or write a view's buffer. */
+type Users = (view: View) => readonly Step[]
+
+type Join = (step: Step, users: Users) => readonly [by: Step, without: Step] | undefined
+
 /** Steps of which some do what a later one did. */
-function joined(steps: readonly Step[], join: (step: Step) => readonly [by: Step, without: Step] | undefined): readonly Step[] {
+function joined(steps: readonly Step[], join: Join): readonly Step[] {
   const without = new Set<Step>()
+  const users = usersAmong(steps)
   const result = steps.map((step) => {
-    const found = join(step)
+    const found = join(step, users)
     if (found) without.add(found[1])
     return found?.[0] ?? step
   })
@@ -58,42 +64,52 @@ function joined(steps: readonly Step[], join: (step: Step) => readonly [by: Step
 
 /** Products of the same rows: one product, of which each has some columns. */
 const productsSideBySide: Fusion = (steps, outputs) => {
-  const first = steps.find((step) => groupOf(step, steps, outputs).length > 1)
-  if (!first) return steps
-  const group = groupOf(first, steps, outputs)
-  const columns = group.reduce((sum, { output }) => sum + output.columns, 0)
-  const [{ output, name, bias: _, ...rest }] = group
-  const buffer = { ...output.buffer, name: group.map((one) => one.output.buffer.name).join(', '), columns }
-  const product = { ...rest, name, weight: weightBeside(group.map(({ weight }) => weight)), bias: biasBeside(group), output: whole(buffer) }
-  const places = new Map(
-    group.map((one, i) => [one.output.buffer, group.slice(0, i).reduce((sum, before) => sum + before.output.columns, 0)]),
-  )
+  const users = usersAmong(steps)
+  const products = new Map<Step, Step>()
+  const places = new Map<Buffer, { readonly buffer: Buffer; readonly column: number }>()
+  const grouped = new Set<Step>()
+  for (const step of steps) {
+    if (step.kind !== 'linear' || grouped.has(step)) continue
+    const group = groupOf(step, steps, users, outputs)
+    if (group.length < 2) continue
+    const { output } = step
+    const columns = group.reduce((sum, one) => sum + one.output.columns, 0)
+    const buffer = { ...output.buffer, name: group.map((one) => one.output.buffer.name).join(', '), columns }
+    let column = 0
+    for (const one of group) {
+      grouped.add(one)
+      places.set(one.output.buffer, { buffer, column })
+      column += one.output.columns
+    }
+    const { bias: _, ...rest } = step
+    products.set(step, { ...rest, weight: weightBeside(group.map(({ weight }) => weight)), bias: biasBeside(group), output: whole(buffer) })
+  }
+  if (!grouped.size) return steps
   const move = (view: View): View => {
     const place = places.get(view.buffer)
-    return place === undefined ? view : { ...view, buffer, column: place + view.column }
+    return place ? { ...view, buffer: place.buffer, column: place.column + view.column } : view
   }
-  const moved = steps.flatMap((step) => (step === first ? [product] : group.some((one) => one === step) ? [] : [withViews(step, move)]))
-  return productsSideBySide(moved, outputs)
+  return steps.filter((step) => products.has(step) || !grouped.has(step)).map((step) => withViews(products.get(step) ?? step, move))
 }
 
 /** The products, this one first, that can be one: of the same rows and in the same form, each with a buffer of its own. */
-function groupOf(step: Step, steps: readonly Step[], outputs: readonly View[]): StepOf<'linear'>[] {
-  if (step.kind !== 'linear' || !isJoinable(step, steps, outputs)) return []
+function groupOf(step: StepOf<'linear'>, steps: readonly Step[], users: Users, outputs: readonly View[]): StepOf<'linear'>[] {
+  if (!isJoinable(step, users, outputs)) return []
   const start = steps.indexOf(step)
-  const rewritten = steps.findIndex((other, i) => i > start && isUsed(step.input, viewsWritten(other)))
-  const behind = steps.slice(start + 1, rewritten < 0 ? undefined : rewritten)
+  const behind = users(step.input).filter((other) => steps.indexOf(other) > start)
+  const rewritten = behind.findIndex((other) => isUsed(step.input, viewsWritten(other)))
   const isLike = (other: Step): other is StepOf<'linear'> =>
     other.kind === 'linear' &&
     isSame(other.input, step.input) &&
     other.activation === step.activation &&
     isSameForm(other.weight, step.weight) &&
-    isJoinable(other, steps, outputs)
-  return [step, ...behind.filter(isLike)]
+    isJoinable(other, users, outputs)
+  return [step, ...behind.slice(0, rewritten < 0 ? undefined : rewritten).filter(isLike)]
 }
 
-function isJoinable(step: StepOf<'linear'>, steps: readonly Step[], outputs: readonly View[]): boolean {
+function isJoinable(step: StepOf<'linear'>, users: Users, outputs: readonly View[]): boolean {
   const { residual, quantizer, output } = step
-  const writer = steps.find((other) => isUsed(output, viewsWritten(other)))
+  const writer = users(output).find((other) => isUsed(output, viewsWritten(other)))
   return !residual && !quantizer && writer === step && isSame(output, whole(output.buffer)) && !isUsed(output, [step.input, ...outputs])
 }
 
@@ -147,9 +163,15 @@ function withViews(step: Step, move: (view: View) => View): Step {
   return moved(step) as Step
 }
 
-/** Steps that read or write a view's buffer. */
-function usersOf(view: View, steps: readonly Step[]): Step[] {
-  return steps.filter((step) => isUsed(view, viewsRead(step)) || isUsed(view, viewsWritten(step)))
+function usersAmong(steps: readonly Step[]): Users {
+  const users = new Map<Buffer, Set<Step>>()
+  for (const step of steps)
+    for (const { buffer } of [...viewsRead(step), ...viewsWritten(step)]) {
+      const known = users.get(buffer)
+      if (known) known.add(step)
+      else users.set(buffer, new Set([step]))
+    }
+  return ({ buffer }) => [...(users.get(buffer) ?? [])]
 }
 
 function isUsed({ buffer }: View, views: readonly View[]): boolean {

@@ -12,7 +12,7 @@ import { normRules } from './rules/norms.js'
 import { patchRules } from './rules/patches.js'
 import { poolingRules } from './rules/pooling.js'
 import { quantizedRules } from './rules/quantized.js'
-import { type Step, type View, whole } from './steps.js'
+import { type CacheDtype, type Step, type View, whole } from './steps.js'
 import { missingOperators, type TranslationRule, Translator } from './translator.js'
 
 const families = [
@@ -31,14 +31,19 @@ const families = [
 const rules = new Map<string, TranslationRule[]>()
 for (const family of families) for (const [type, rule] of Object.entries(family)) rules.set(type, [...(rules.get(type) ?? []), rule])
 
+export interface PlanOptions {
+  /** What keys and values are kept as. Default `float32`; `int8` takes 27 % of its bytes where heads have 64 columns. */
+  readonly cache?: CacheDtype
+}
+
 /**
  * Turns a canonical graph into steps over rows of tokens without padding.
  *
  * @param fusions what steps may do at once: those that the backend has
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
-export async function planOf(graph: Graph, fusions: Fusions = {}): Promise<Plan> {
-  const translator = new Translator(graph)
+export async function planOf(graph: Graph, fusions: Fusions = {}, { cache = 'float32' }: PlanOptions = {}): Promise<Plan> {
+  const translator = new Translator(graph, cache)
   for (const input of graph.inputs) meanInput(input, translator)
   const missing: Node[] = []
   for (const node of neededNodes(graph)) if (!(await translate(node, translator))) missing.push(node)
@@ -96,8 +101,10 @@ function meanInput(input: Value, translator: Translator): void {
   const cached = /^past_key_values\.(\d+)\.(key|value)$/.exec(name)
   if (cached && shape) {
     const [layer, part] = [Number(cached[1]), cached[2] === 'key' ? 'keys' : 'values'] as const
-    const columns = { [part === 'keys' ? 'keyColumns' : 'valueColumns']: Number(shape[1]) * Number(shape[3]) }
-    translator.caches[layer] = { ...(translator.caches[layer] ?? { keyColumns: 0, valueColumns: 0 }), ...columns }
+    const heads = Number(shape[1])
+    const columns = { [part === 'keys' ? 'keyColumns' : 'valueColumns']: heads * Number(shape[3]) }
+    const scales = translator.cacheDtype === 'int8' && { scales: heads }
+    translator.caches[layer] = { ...(translator.caches[layer] ?? { keyColumns: 0, valueColumns: 0 }), ...columns, ...scales }
     translator.mean(input, { kind: 'cache', layer, part })
     return
   }

@@ -17,11 +17,16 @@ export interface Plan {
   readonly memory: MemoryPlan
 }
 
-/** What an attention keeps of each token. */
+/** What an attention keeps of each token: float32, or int8 codes `value = scale * code`. */
 export interface CacheLayer {
   readonly keyColumns: number
   readonly valueColumns: number
+  /** Where there are codes: how many scales the keys of a token have, and as many its values. Each is for as many columns: a head. */
+  readonly scales?: number
 }
+
+/** Of the contents of a cache. */
+export type CachePart = 'keys' | 'values'
 
 /** Plans where buffers lie: each from the step that writes it first to the last that reads it; outputs until the end. */
 export function memoryOf(steps: readonly Step[], outputs: Iterable<View>): MemoryPlan {
@@ -39,7 +44,21 @@ export function memoryOf(steps: readonly Step[], outputs: Iterable<View>): Memor
 }
 
 /** Where the keys or values of a layer begin in the cache of a sequence, in bytes for each token of its capacity. */
-export function cacheOffset({ caches }: Pick<Plan, 'caches'>, layer: number, part: 'keys' | 'values'): number {
-  const before = caches.slice(0, layer).reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-  return 4 * (before + (part === 'values' ? caches[layer].keyColumns : 0))
+export function cacheOffset({ caches }: Pick<Plan, 'caches'>, layer: number, part: CachePart): number {
+  return cacheBytes(caches.slice(0, layer)) + (part === 'values' ? partBytes(caches[layer], 'keys') : 0)
+}
+
+/** Bytes of a cache with these layers for each token of its capacity. */
+export function cacheBytes(layers: readonly CacheLayer[]): number {
+  return layers.reduce((sum, layer) => sum + partBytes(layer, 'keys') + partBytes(layer, 'values'), 0)
+}
+
+/** Columns of the keys or values of a layer. */
+export function partColumns({ keyColumns, valueColumns }: CacheLayer, part: CachePart): number {
+  return part === 'keys' ? keyColumns : valueColumns
+}
+
+function partBytes(layer: CacheLayer, part: CachePart): number {
+  const columns = partColumns(layer, part)
+  return layer.scales ? columns + 4 * layer.scales : 4 * columns
 }

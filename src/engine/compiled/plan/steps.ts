@@ -35,6 +35,9 @@ export function scaledColumns({ rows, columns, scale }: LookupTable): number {
   return (rows * columns) / scale!.size
 }
 
+/** What caches hold of keys and values: float32, or int8 codes with a scale for each token and head. */
+export type CacheDtype = 'float32' | 'int8'
+
 export type ActivationFunction = 'gelu' | 'gelu-tanh' | 'quick-gelu' | 'silu' | 'relu' | 'tanh' | 'sigmoid'
 export type BinaryOperator = 'add' | 'subtract' | 'multiply' | 'divide' | 'maximum'
 
@@ -142,7 +145,7 @@ interface Kinds {
   /**
    * Softmax(cap(scale * Q K^T)) V within each sequence, for each head of `headSize` columns; query head h reads key head
    * floor(h * keyValueHeads / heads). `causal`: keys up to the query's own place, the last `window` of them. With `cache`, keys and values are
-   * first appended to that one of the caches, and all of it is read.
+   * first appended to that one of the caches, and all of it is read: where it holds codes, what they stand for (see cache-bytes.ts).
    */
   attention: {
     readonly query: View
@@ -156,6 +159,8 @@ interface Kinds {
     /** cap(x) = softCap * tanh(x / softCap) */
     readonly softCap?: number
     readonly cache?: number
+    /** Of that cache; float32 where it is not said. */
+    readonly cacheDtype?: CacheDtype
     readonly output: View
   }
   /** One row for each sequence from those of its tokens: the first, the last, or their sum. */

@@ -4,7 +4,18 @@ import type { Node, Value } from '../../../ir/node.js'
 import type { Tensor } from '../../../ir/tensor.js'
 import type { Meaning } from './meaning.js'
 import type { CacheLayer } from './plan.js'
-import { type Buffer, type RowKind, type Step, type StepKind, type StepOf, type View, viewsRead, viewsWritten, whole } from './steps.js'
+import {
+  type Buffer,
+  type CacheDtype,
+  type RowKind,
+  type Step,
+  type StepKind,
+  type StepOf,
+  type View,
+  viewsRead,
+  viewsWritten,
+  whole,
+} from './steps.js'
 
 /** Distributes Omit over the kinds of steps. */
 type Unnamed<S> = S extends Step ? Omit<S, 'name'> : never
@@ -18,7 +29,10 @@ export class Translator {
   tokens: number | undefined
   readonly #meanings = new Map<Value, Meaning>()
 
-  constructor(readonly graph: Graph) {}
+  constructor(
+    readonly graph: Graph,
+    readonly cacheDtype: CacheDtype,
+  ) {}
 
   meaning(value: Value | null | undefined): Meaning | undefined {
     return value ? this.#meanings.get(value) : undefined

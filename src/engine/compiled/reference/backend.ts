@@ -1,6 +1,7 @@
 import { throwIfAborted } from '../../../base/errors.js'
 import type { Backend, Batch, Cache, Program } from '../backend.js'
-import type { CacheLayer, Plan } from '../plan/plan.js'
+import { CacheBytes, type CacheSpan } from '../cache-bytes.js'
+import { type CacheLayer, cacheBytes, type Plan } from '../plan/plan.js'
 import type { Step } from '../plan/steps.js'
 import { Arena } from './arrays.js'
 import { rowOf } from './quantize.js'
@@ -43,32 +44,21 @@ class ReferenceProgram implements Program {
   async dispose(): Promise<void> {}
 }
 
-/** Keys and values of a sequence as arrays. */
-export class ReferenceCache implements Cache {
-  readonly #layers: readonly Readonly<Record<'keys' | 'values', Float32Array>>[]
+/** Keys and values of a sequence in an array. */
+export class ReferenceCache extends CacheBytes {
+  readonly #bytes: Uint8Array
 
-  constructor(
-    layers: readonly CacheLayer[],
-    readonly capacity: number,
-  ) {
-    this.#layers = layers.map(({ keyColumns, valueColumns }) => ({
-      keys: new Float32Array(capacity * keyColumns),
-      values: new Float32Array(capacity * valueColumns),
-    }))
+  constructor(layers: readonly CacheLayer[], capacity: number) {
+    super(layers, capacity)
+    this.#bytes = new Uint8Array(cacheBytes(layers) * capacity)
   }
 
-  /** [capacity, columns], shared. */
-  layer(layer: number, part: 'keys' | 'values'): Float32Array {
-    return this.#layers[layer][part]
+  protected bytesOf({ start, bytes }: CacheSpan): Uint8Array {
+    return this.#bytes.slice(start, start + bytes)
   }
 
-  read(layer: number, part: 'keys' | 'values', tokens: number): Float32Array {
-    const stored = this.layer(layer, part)
-    return stored.slice(0, (tokens * stored.length) / this.capacity)
-  }
-
-  write(layer: number, part: 'keys' | 'values', values: Float32Array): void {
-    this.layer(layer, part).set(values)
+  protected setBytes(start: number, bytes: Uint8Array): void {
+    this.#bytes.set(bytes, start)
   }
 
   dispose(): void {}

@@ -1,7 +1,6 @@
 import type { StepKind, StepOf } from '../plan/steps.js'
 import { isView, scaledColumns } from '../plan/steps.js'
 import { attend, type Past } from './attention.js'
-import type { ReferenceCache } from './backend.js'
 import { activationFunctions, binaryOperators } from './functions.js'
 import { linear } from './linear.js'
 import { encoder, rowOf } from './quantize.js'
@@ -127,11 +126,11 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
       const [first, end] = run.batch.starts.slice(sequence, sequence + 2)
       const all = ({ data, stride, columns }: typeof key, part: 'keys' | 'values'): Past => {
         if (step.cache === undefined) return { data: data.subarray(first * stride), stride, tokens: end - first }
-        const cache = run.batch.caches![sequence] as ReferenceCache
-        const stored = cache.layer(step.cache, part)
+        const cache = run.batch.caches![sequence]
+        const tokens = past + end - first
         for (let row = first; row < end; row++)
-          stored.set(data.subarray(row * stride, row * stride + columns), (past + row - first) * columns)
-        return { data: stored, stride: columns, tokens: past + end - first }
+          cache.write(step.cache, part, data.subarray(row * stride, row * stride + columns), past + row - first)
+        return { data: cache.read(step.cache, part, tokens), stride: columns, tokens }
       }
       attend(step, query, all(key, 'keys'), all(value, 'values'), first, end - first, output)
     })

@@ -15,27 +15,19 @@ export interface Places {
   readonly rowScratch: number
 }
 
-/** `kept`: number of rows that a step `keep` moves. */
-type Region = 'nothing' | 'blocks' | 'kept' | keyof Places
+const quantities = [
+  ...(['one', 'blocks', 'header', 'arena', 'table', 'numbers', 'images', 'scratch', 'rowScratch'] as const),
+  ...(['token', 'sequence', 'before', 'own', 'kept', 'remaining', 'remainingBefore', 'remainingOwn'] as const),
+] as const
 
 /**
- * A word: the start of a region, plus bytes, plus bytes for each row of a kind. Of rows of tokens (those of the run, or those that remain behind a step
- * `keep`) a thread of a team has a share: plus `before` for each row in front of it, `own` for each row of it, and `all` for each row of all.
+ * What the words of a run are made of: 1; where the lists' blocks and the parts of a slot start; the number of rows of each kind; of rows of tokens
+ * those in front of a thread's share, and those of it; how many rows a step `keep` moves; and the rows of tokens that remain behind it, likewise.
  */
-interface LinearWord {
-  readonly region: Region
-  readonly constant: number
-  readonly token: number
-  readonly sequence: number
-  readonly share?: { readonly rows: 'token' | 'remaining' } & RowShare
-}
+type Quantity = (typeof quantities)[number]
 
-/** Rows of a share, or bytes for each of them. */
-type RowShare = Readonly<Record<'before' | 'own' | 'all', number>>
-
-function at(region: Region, constant: number, token = 0, sequence = 0): LinearWord {
-  return { region, constant, token, sequence }
-}
+/** A word as so many times each quantity. */
+type LinearWord = Readonly<Partial<Record<Quantity, number>>>
 
 /** What lies in front of a slot's lists: the word that cancels a run, and the counter of a team's arrivals. */
 export const slotHeader = { cancel: 0, arrivals: 32, bytes: 64 } as const
@@ -62,7 +54,8 @@ const alone: Share = { part: 0, parts: 1 }
 
 /** The list and blocks of words that a thread calls kernels with. */
 export class Layout {
-  readonly #words: LinearWord[] = []
+  /** For each time that a word needs a quantity: the word, which one, and how often. */
+  readonly #terms: Int32Array
   /** Whether the steps added so far may have moved the last tokens to the front. */
   #keeps = false
   /** Scratch memory of the present step, and bytes of it. */
@@ -98,33 +91,36 @@ export class Layout {
     }
     this.imageBytes = imageBytes
     let block = 8 * calls.length
-    for (const { function: index, words } of calls) {
-      this.#words.push(at('nothing', index), at('blocks', block))
+    const list = calls.flatMap(({ function: index, words }): LinearWord[] => {
+      const start = block
       block += 4 * words.length
-    }
-    for (const call of calls) this.#addCall(call)
+      return [{ one: index }, { blocks: 1, one: start }]
+    })
     this.bytes = block
+    this.#terms = termsOf([...list, ...calls.flatMap((call) => this.#wordsOf(call))])
   }
 
   /** All words for a run of so many rows. */
   fill(blocks: number, places: Places, rows: Readonly<Record<RowKind, number>>, keepLast: boolean): Int32Array {
-    const starts: Readonly<Record<Region, number>> = { nothing: 0, blocks, kept: keepLast ? rows.sequence : 0, ...places }
-    const shares = { token: this.#shareOf(rows.token), remaining: this.#shareOf(keepLast ? rows.sequence : rows.token) }
-    return Int32Array.from(this.#words, ({ region, constant, token, sequence, share }) => {
-      const start = starts[region] + constant + token * rows.token + sequence * rows.sequence
-      if (!share) return start
-      const { before, own, all } = shares[share.rows]
-      return start + share.before * before + share.own * own + share.all * all
-    })
+    const [before, own] = this.#shareOf(rows.token)
+    const remaining = keepLast ? rows.sequence : rows.token
+    const [remainingBefore, remainingOwn] = this.#shareOf(remaining)
+    const kept = keepLast ? rows.sequence : 0
+    const shares = { before, own, kept, remaining, remainingBefore, remainingOwn }
+    const amounts: Readonly<Record<Quantity, number>> = { one: 1, blocks, ...places, ...rows, ...shares }
+    const values = quantities.map((quantity) => amounts[quantity])
+    const words = new Int32Array(this.bytes / 4)
+    for (let i = 0; i < this.#terms.length; i += 3) words[this.#terms[i]] += this.#terms[i + 2] * values[this.#terms[i + 1]]
+    return words
   }
 
-  #shareOf(rows: number): RowShare {
+  #shareOf(rows: number): [before: number, own: number] {
     const { part, parts } = this.share
     const [before, end] = [part, part + 1].map((one) => Math.floor((one * rows) / parts))
-    return { before, own: end - before, all: rows }
+    return [before, end - before]
   }
 
-  #addCall({ words, step, sharesRows }: Call): void {
+  #wordsOf({ words, step, sharesRows }: Call): LinearWord[] {
     const { kind } = this.plan.steps[step]
     if (step !== this.#step) {
       if (this.#step >= 0 && this.plan.steps[this.#step].kind === 'keep') this.#keeps = true
@@ -132,29 +128,31 @@ export class Layout {
       this.#scratch.clear()
       this.#stepBytes = 0
     }
-    for (const word of words) this.#words.push(this.#placed(word, kind === 'keep', sharesRows))
+    return words.map((word) => this.#placed(word, kind === 'keep', sharesRows))
   }
 
   #placed(word: ListWord, isKeep: boolean, sharesRows: boolean): LinearWord {
-    if (typeof word !== 'object') return at('nothing', word)
-    const share = (bytes: Partial<RowShare>) =>
-      ({ rows: this.#keeps ? 'remaining' : 'token', before: 0, own: 0, all: 0, ...bytes }) as const
-    if ('header' in word) return at('header', slotHeader[word.header])
+    if (typeof word !== 'object') return { one: word }
+    const before = this.#keeps ? 'remainingBefore' : 'before'
+    if ('header' in word) return { header: 1, one: slotHeader[word.header] }
     if ('scratch' in word) {
       const place = this.rowScratch.places.get(word) ?? this.#scratchPlace(word)
-      return sharesRows && word.per === 'token' ? { ...place, share: share({ before: scratchBytes(word) }) } : place
+      return sharesRows && word.per === 'token' ? { ...place, [before]: scratchBytes(word) } : place
     }
-    if ('rows' in word && word.rows === 'sequence' && isKeep) return at('kept', 0)
-    if ('rows' in word && word.rows === 'token') return { ...at('nothing', 0), share: share(sharesRows ? { own: 1 } : { all: 1 }) }
+    if ('rows' in word && word.rows === 'sequence' && isKeep) return { kept: 1 }
+    if ('rows' in word && word.rows === 'token') {
+      if (sharesRows) return { [this.#keeps ? 'remainingOwn' : 'own']: 1 }
+      return { [this.#keeps ? 'remaining' : 'token']: 1 }
+    }
     const linear = this.#linear(word)
-    return sharesRows && 'address' in word ? { ...linear, share: share({ before: bytesOfRow(word.address) }) } : linear
+    return sharesRows && 'address' in word ? { ...linear, [before]: bytesOfRow(word.address) } : linear
   }
 
   /** Memory behind what the step's other words have. */
   #scratchPlace(word: ScratchWord): LinearWord {
     const known = this.#scratch.get(word)
     if (known) return known
-    const place = at('scratch', this.#stepBytes)
+    const place = { scratch: 1, one: this.#stepBytes }
     this.#stepBytes += scratchBytes(word)
     this.scratchBytes = Math.max(this.scratchBytes, this.#stepBytes)
     this.#scratch.set(word, place)
@@ -162,13 +160,13 @@ export class Layout {
   }
 
   #linear(word: Word): LinearWord {
-    if (typeof word === 'number') return at('nothing', word)
-    if ('float' in word) return at('nothing', new Int32Array(Float32Array.of(word.float).buffer)[0])
-    if ('stride' in word) return at('nothing', rowBytes(word.stride.buffer))
-    if ('rows' in word) return at('nothing', 0, Number(word.rows === 'token'), Number(word.rows === 'sequence'))
-    if ('constant' in word) return at('nothing', this.constants.get(word.constant)! + (word.from ?? 0))
-    if ('sequences' in word) return at('table', 0)
-    if ('cache' in word) return at('nothing', cacheOffset(this.plan, word.cache.layer, word.cache.part))
+    if (typeof word === 'number') return { one: word }
+    if ('float' in word) return { one: new Int32Array(Float32Array.of(word.float).buffer)[0] }
+    if ('stride' in word) return { one: rowBytes(word.stride.buffer) }
+    if ('rows' in word) return word.rows === 'sequence' ? { sequence: 1 } : {}
+    if ('constant' in word) return { one: this.constants.get(word.constant)! + (word.from ?? 0) }
+    if ('sequences' in word) return { table: 1 }
+    if ('cache' in word) return { one: cacheOffset(this.plan, word.cache.layer, word.cache.part) }
     if ('scratch' in word) throw new Error('Scratch memory gets its place step by step')
     return this.#address(word.address)
   }
@@ -176,18 +174,25 @@ export class Layout {
   #address(address: Extract<Word, { readonly address: unknown }>['address']): LinearWord {
     if (address === 'index' || 'input' in address) {
       const place = this.numbers.indexOf(address === 'index' ? 'index' : address.input)
-      return at('numbers', 0, 4 * place)
+      return { numbers: 1, token: 4 * place }
     }
-    if ('image' in address) return at('images', 0, 0, this.#imageOffsets.get(address.image)!)
+    if ('image' in address) return { images: 1, sequence: this.#imageOffsets.get(address.image)! }
     return this.#view(address)
   }
 
   /** Offsets of views are linear in the numbers of rows. */
   #view(view: View): LinearWord {
     const offset = (token: number, sequence: number) => viewOffset(this.plan.memory, view, { token, sequence })
-    const constant = offset(0, 0)
-    return at('arena', constant, offset(1, 0) - constant, offset(0, 1) - constant)
+    const one = offset(0, 0)
+    return { arena: 1, one, token: offset(1, 0) - one, sequence: offset(0, 1) - one }
   }
+}
+
+function termsOf(words: readonly LinearWord[]): Int32Array {
+  const terms = words.flatMap((word, place) =>
+    quantities.flatMap((quantity, which) => (word[quantity] ? [place, which, word[quantity]] : [])),
+  )
+  return Int32Array.from(terms)
 }
 
 type ScratchWord = Extract<Word, { readonly scratch: number }>
@@ -202,17 +207,16 @@ export class RowScratch {
     for (const { words, step } of calls) {
       for (const word of words) {
         if (typeof word !== 'object' || !('scratch' in word) || !word.per || this.places.has(word)) continue
-        const place = this.#ends.get(step) ?? at('rowScratch', 0)
-        const [token, sequence] = ['token', 'sequence'].map((per) => (word.per === per ? scratchBytes(word) : 0))
+        const place = this.#ends.get(step) ?? { rowScratch: 1 }
         this.places.set(word, place)
-        this.#ends.set(step, at('rowScratch', 0, place.token + token, place.sequence + sequence))
+        this.#ends.set(step, { ...place, [word.per]: (place[word.per] ?? 0) + scratchBytes(word) })
       }
     }
   }
 
   /** For a run of so many rows. */
   bytes(rows: Readonly<Record<RowKind, number>>): number {
-    return Math.max(0, ...[...this.#ends.values()].map(({ token, sequence }) => token * rows.token + sequence * rows.sequence))
+    return Math.max(0, ...[...this.#ends.values()].map(({ token = 0, sequence = 0 }) => token * rows.token + sequence * rows.sequence))
   }
 }
 

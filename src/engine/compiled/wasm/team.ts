@@ -1,5 +1,6 @@
-import { isView, type Step, type View, viewsRead, viewsWritten } from '../plan/steps.js'
-import { type MemoryPlan, viewsCollide, type Word } from '../program.js'
+import { type Step, viewsWritten } from '../plan/steps.js'
+import type { MemoryPlan, Word } from '../program.js'
+import { TeamBarriers } from '../team-barriers.js'
 import type { FunctionBuilder, Local } from './function.js'
 import type { WasmKernel } from './kernels/kernel.js'
 import type { Call, ListWord } from './layout.js'
@@ -37,21 +38,18 @@ export function callsOfTeam(
   barrier: Barrier,
 ): Call[][] {
   const lists = Array.from({ length: parts }, (): Call[] => [])
-  let barriers = 0
-  let accesses: Access[] = []
+  const barriers = new TeamBarriers(plan)
   for (const kernel of kernels) {
     const { function: index, words, step, shares } = kernel
-    const by = sharesRows(kernel) && !few ? 'rows' : shares ? 'all' : 'first'
-    const own = accessesOf(kernel, steps[step], by)
-    if (own.some((access) => accesses.some((earlier) => isConflict(earlier, access, plan)))) {
-      barriers++
-      for (const list of lists) list.push({ function: barrier.function, words: barrier.words(barriers * parts), step, sharesRows: false })
-      accesses = []
+    const by = sharesRows(kernel) && !few ? 'token' : shares ? 'all' : 'first'
+    const written = new Set(viewsWritten(steps[step]).map(({ buffer }) => buffer))
+    if (barriers.before({ words, step, written }, by)) {
+      const target = barriers.count * parts
+      for (const list of lists) list.push({ function: barrier.function, words: barrier.words(target), step, sharesRows: false })
     }
-    accesses.push(...own)
     for (const [part, list] of lists.entries()) {
       const ownWords = by === 'all' ? shares![part] : words
-      if (ownWords && (by !== 'first' || part === 0)) list.push({ function: index, words: ownWords, step, sharesRows: by === 'rows' })
+      if (ownWords && (by !== 'first' || part === 0)) list.push({ function: index, words: ownWords, step, sharesRows: by === 'token' })
     }
   }
   return lists
@@ -66,39 +64,11 @@ function sharesRows({ words }: PlacedKernel): boolean {
   )
 }
 
-/** A place that a kernel reads or writes: a view, caches, or scratch memory for each row. */
-interface Access {
-  readonly place: View | 'cache' | 'scratch'
-  readonly writes: boolean
-  readonly step: Step
-  /** Who does it: the first thread, each its own rows, or all. */
-  readonly by: 'first' | 'rows' | 'all'
-}
-
-function accessesOf({ words }: PlacedKernel, step: Step, by: Access['by']): Access[] {
-  const has = (name: string) => words.some((word) => typeof word === 'object' && name in word)
-  const written = viewsWritten(step)
-  return [
-    ...[...viewsRead(step), ...written].map(
-      (place): Access => ({ place, writes: written.some(({ buffer }) => buffer === place.buffer), step, by }),
-    ),
-    ...(has('cache') ? [{ place: 'cache', writes: true, step, by } as const] : []),
-    ...(words.some((word) => typeof word === 'object' && 'scratch' in word && word.per)
-      ? [{ place: 'scratch', writes: true, step, by } as const]
-      : []),
-  ]
-}
-
-function isConflict(earlier: Access, later: Access, memory: MemoryPlan): boolean {
-  if (!(earlier.writes || later.writes) || (earlier.by === 'first' && later.by === 'first')) return false
-  const isOwn = earlier.by === 'rows' && later.by === 'rows'
-  const [a, b] = [earlier.place, later.place]
-  if (!isView(a) || !isView(b)) return a === b && !(isOwn && earlier.step === later.step)
-  return viewsCollide(memory, a, b, isOwn)
-}
-
-/** How often a thread looks for the others before it sleeps: some microseconds; and nanoseconds after which it looks whether it shall stop. */
-const [looks, nap] = [4000, 2_000_000n]
+/**
+ * How often a thread looks for the others before it sleeps: a tenth of a millisecond, for one that sleeps is late at the next barrier, where the
+ * others sleep then; and nanoseconds after which it looks whether it shall stop.
+ */
+const [looks, nap] = [150_000, 2_000_000n]
 
 /** Words: the address of the counter of arrivals, how many there are when all have arrived, and the address of the word that cancels. */
 export function emitBarrier(f: FunctionBuilder): void {

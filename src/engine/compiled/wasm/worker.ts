@@ -11,8 +11,8 @@ interface Loaded {
   readonly drive: Drive
 }
 
-/** How often a thread looks at the bell before it sleeps: some tens of microseconds. */
-const looks = 2000
+/** How often a thread looks at the bell before it sleeps: some tenths of a millisecond, in which one who waited for an answer asks again. */
+const looks = 50_000
 
 const programs = new Map<number, Loaded>()
 let desk: Int32Array | undefined

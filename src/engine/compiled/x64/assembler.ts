@@ -1,41 +1,57 @@
 import { TinsmithError } from '../../../base/errors.js'
-import { type Encoded, encode, type Reference } from './encode.js'
+import { roundUp } from '../plan/steps.js'
+import { CodeWriter, type Fit, fitOf, signatureOf } from './encode.js'
 import { type Form, type FormText, type OperandsOf, parseForm } from './forms.js'
 import { instructions, type Mnemonic } from './instructions.js'
 import { Label, Memory, type Operand, Register } from './operands.js'
 
 type Emitters = { readonly [Name in Mnemonic]: (...operands: OperandsOf<(typeof instructions)[Name][number]>) => void }
 
-/** The forms of every instruction, in order of preference. */
-export const forms: ReadonlyMap<Mnemonic, readonly Form[]> = new Map(
-  (Object.entries(instructions) as [Mnemonic, readonly FormText[]][]).map(([name, texts]) => [name, texts.flatMap(parseForm)]),
-)
+/** An instruction's forms in order of preference, and which of them was taken for operands of a signature. */
+class Instruction {
+  #forms: readonly Form[] | undefined
+  readonly #fits = new Map<number, Fit>()
+
+  constructor(readonly name: Mnemonic) {}
+
+  get forms(): readonly Form[] {
+    const texts: readonly FormText[] = instructions[this.name]
+    this.#forms ??= texts.flatMap(parseForm)
+    return this.#forms
+  }
+
+  /** How the first form that takes the operands does so. */
+  fit(operands: readonly Operand[]): Fit {
+    const signature = signatureOf(operands)
+    const known = this.#fits.get(signature)
+    if (known) return known
+    for (const form of this.forms) {
+      const fit = fitOf(form, operands)
+      if (!fit) continue
+      this.#fits.set(signature, fit)
+      return fit
+    }
+    throw new TinsmithError('failed', `No form of ${this.name} takes ${operands.map(describe).join(', ') || 'no operands'}`)
+  }
+}
 
 /** Machine code that grows: instructions, labels and constants. */
 class CodeBuffer {
-  #bytes = new Uint8Array(4096)
-  #length = 0
-  readonly #references: Reference[] = []
+  readonly #writer = new CodeWriter()
 
   /** Bytes so far. */
   get length(): number {
-    return this.#length
+    return this.#writer.length
   }
 
   /** Adds an instruction in the first of its forms that the operands fit. */
-  emit(name: Mnemonic, operands: readonly Operand[]): void {
-    for (const form of forms.get(name)!) {
-      const encoded = encode(form, operands)
-      if (!encoded) continue
-      this.#add(encoded)
-      return
-    }
-    throw new TinsmithError('failed', `No form of ${name} takes ${operands.map(describe).join(', ') || 'no operands'}`)
+  emit(instruction: Instruction, operands: readonly Operand[]): void {
+    this.#writer.write(instruction.fit(operands), operands)
   }
 
   /** Gives the label its place, here. */
   bind(label: Label): Label {
-    label.position = this.#length
+    label.position = this.length
     return label
   }
 
@@ -46,14 +62,14 @@ class CodeBuffer {
 
   /** Fills up to a multiple of `bytes` with instructions that do nothing. */
   align(bytes: number): void {
-    while (this.#length % bytes) this.emit('nop', [])
+    while (this.length % bytes) this.emit(known.nop, [])
   }
 
   /** Constants, aligned and behind a label of their own. */
   constants(values: ArrayBufferView, alignment = 64): Label {
-    while (this.#length % alignment) this.#append([0])
+    this.#writer.append(new Uint8Array(roundUp(this.length, alignment) - this.length))
     const label = this.here()
-    this.#append(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    this.#writer.append(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
     return label
   }
 
@@ -63,30 +79,13 @@ class CodeBuffer {
    * @throws TinsmithError `failed` when a label that is used has no place
    */
   code(): Uint8Array {
-    const bytes = this.#bytes.slice(0, this.#length)
+    const bytes = this.#writer.bytes()
     const view = new DataView(bytes.buffer)
-    for (const { label, at, next, addend } of this.#references) {
+    for (const { label, at, next, addend } of this.#writer.references) {
       if (label.position < 0) throw new TinsmithError('failed', `A label that the code at ${at} uses was never bound`)
       view.setInt32(at, label.position - next + addend, true)
     }
     return bytes
-  }
-
-  #add({ bytes, reference }: Encoded): void {
-    const start = this.#length
-    if (reference) this.#references.push({ ...reference, at: start + reference.at, next: start + reference.next })
-    this.#append(bytes)
-  }
-
-  #append(bytes: ArrayLike<number>): void {
-    const end = this.#length + bytes.length
-    if (end > this.#bytes.length) {
-      const larger = new Uint8Array(2 * end)
-      larger.set(this.#bytes)
-      this.#bytes = larger
-    }
-    this.#bytes.set(bytes, this.#length)
-    this.#length = end
   }
 }
 
@@ -99,11 +98,20 @@ function describe(operand: Operand): string {
 /** Machine code with a function for every instruction. */
 export type Assembler = CodeBuffer & Emitters
 
+const names = Object.keys(instructions) as Mnemonic[]
+const known = Object.fromEntries(names.map((name) => [name, new Instruction(name)])) as Record<Mnemonic, Instruction>
+
+/** The forms of an instruction, in order of preference. */
+export function formsOf(name: Mnemonic): readonly Form[] {
+  return known[name].forms
+}
+
 class InstructionBuffer extends CodeBuffer {}
-for (const name of Object.keys(instructions) as Mnemonic[]) {
+for (const name of names) {
+  const instruction = known[name]
   Object.defineProperty(InstructionBuffer.prototype, name, {
     value(this: CodeBuffer, ...operands: Operand[]) {
-      this.emit(name, operands)
+      this.emit(instruction, operands)
     },
   })
 }

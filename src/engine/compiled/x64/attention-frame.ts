@@ -1,4 +1,4 @@
-import { roundUp } from '../plan/steps.js'
+import { type CacheDtype, roundUp } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import type { Lanes } from './attention-lanes.js'
 import { at, type Memory, rax, rbp } from './operands.js'
@@ -16,14 +16,16 @@ export interface AttentionShape {
   readonly causal: boolean
   readonly window: number | undefined
   readonly softCap: number | undefined
-  readonly cached: boolean
+  /** What the cache holds, where there is one. */
+  readonly cache: CacheDtype | undefined
 }
 
 /**
  * What an attention is called with; see `Word` in program.ts. `cacheKeys` and `cacheValues` are 0 without a cache.
  *
  * Of several threads, each does every `parts`th tile of queries, the first one that with the number `part`. Where a sequence has one query, it does
- * the heads of `keyHeads` heads of keys, from `firstKeyHead` on.
+ * `ownRanges` of `allRanges` ranges of the keys, from `firstRange` on, and leaves their sums in `ranges`; when all are there, it puts them together
+ * for `headCount` heads from `firstHead` on.
  */
 export const attentionParameters = new Parameters([
   'query',
@@ -41,8 +43,12 @@ export const attentionParameters = new Parameters([
   'cacheValues',
   'part',
   'parts',
-  'firstKeyHead',
-  'keyHeads',
+  'ranges',
+  'allRanges',
+  'firstRange',
+  'ownRanges',
+  'firstHead',
+  'headCount',
 ])
 
 /** Words on the stack, by name; rbp is at the first. */
@@ -56,11 +62,14 @@ const names = [
   'total',
   'keyStride',
   'valueStride',
+  'scaleStride',
   // The head: addresses of its first rows
   'headQuery',
   'headOutput',
   'headKeys',
   'headValues',
+  'keyScales',
+  'valueScales',
   'headsLeft',
   'groupLeft',
   // The queries that are worked on together, and the keys that they see: all see those from `seenFrom` up to `seenUntil`
@@ -73,6 +82,11 @@ const names = [
   'blockStart',
   'blockKeys',
   'laterBlock',
+  // Ranges of the keys of one query: where sums of the first one and of the present one lie, its number, and how many are still to be done
+  'firstSums',
+  'sums',
+  'range',
+  'rangesLeft',
   // Tiles
   'tiles',
   'height',
@@ -116,15 +130,27 @@ export const blockKeys = { many: 256, single: 128 } as const
 export const lowestScore = -3e38
 
 /** Where things lie in scratch memory; many queries and one use the same. */
-export function scratchLayout({ heads, headSize, valueSize }: AttentionShape, { bytes, lanes }: VectorMachine) {
-  const [queryRow, valueRow] = [headSize, valueSize].map((size) => 4 * roundUp(size, lanes))
+export function scratchLayout({ heads, headSize, valueSize, cache }: AttentionShape, { bytes, lanes }: VectorMachine) {
+  const queryRow = 4 * roundUp(headSize, lanes)
   const scoreRow = 4 * blockKeys.single + bytes
-  const packed = headSize * across * bytes
-  const many = { scores: packed, all: packed + blockKeys.many * across * bytes }
-  const states = heads * (queryRow + valueRow)
-  const scores = roundUp(states + 8 * heads, 64)
-  const single = { queryRow, valueRow, sums: heads * queryRow, states, scores, scoreRow, all: scores + heads * scoreRow }
+  const scores = headSize * across * bytes
+  const keys = scores + blockKeys.many * across * bytes
+  const values = keys + (cache === 'int8' ? 4 * blockKeys.many * headSize + bytes : 0)
+  const many = { scores, keys, values, all: values + (cache === 'int8' ? 4 * blockKeys.many * valueSize + bytes : 0) }
+  const single = { queryRow, scores: heads * queryRow, scoreRow, all: heads * (queryRow + scoreRow) }
   return { many, single, all: Math.max(many.all, single.all) }
+}
+
+/** What one query leaves of a range of keys: of each head the sum of its values, and their largest score and the sum of their weights. */
+export function rangeLayout({ heads, valueSize }: AttentionShape, { lanes }: VectorMachine) {
+  const valueRow = 4 * roundUp(valueSize, lanes)
+  const states = heads * valueRow
+  return { valueRow, states, all: roundUp(states + 8 * heads, 64) }
+}
+
+/** Bytes of an element of keys and values. */
+export function elementBytes({ cache }: AttentionShape): 1 | 4 {
+  return cache === 'int8' ? 1 : 4
 }
 
 /** to = from, by way of rax. */

@@ -1,9 +1,41 @@
 import type { Assembler } from './assembler.js'
-import { type AttentionCode, attentionParameters, blockKeys, local, lowestScore, scratchLayout } from './attention-frame.js'
+import { emitBlockScales, emitBlockStart, emitLoadCodes } from './attention-codes.js'
+import {
+  type AttentionCode,
+  type AttentionShape,
+  attentionParameters,
+  blockKeys,
+  elementBytes,
+  local,
+  lowestScore,
+  rangeLayout,
+  scratchLayout,
+} from './attention-frame.js'
 import type { Piece } from './attention-lanes.js'
+import { emitJoin, emitOwnRanges, emitRangeOfKeys } from './attention-ranges.js'
 import { emitCap, emitPowerOfTwo, powerConstants, scoreFactor } from './attention-softmax.js'
 import { emitBlockKeys } from './attention-tiles.js'
-import { as, at, type General, Label, r8q, r9, r10, r11, r12, r13, r14, r15, rax, rbx, rcx, rdx, rsi, type Vector } from './operands.js'
+import {
+  as,
+  at,
+  type General,
+  Label,
+  type Memory,
+  r8q,
+  r9,
+  r10,
+  r11,
+  r12,
+  r13,
+  r14,
+  r15,
+  rax,
+  rbx,
+  rcx,
+  rdx,
+  rsi,
+  type Vector,
+} from './operands.js'
 import { emitReduce } from './rows.js'
 
 /** Keys of a tile of scores, and heads that share them. */
@@ -13,7 +45,9 @@ const [tileKeys, tileHeads] = [4, 3] as const
 const valuesTogether = 8
 
 /** Keys or values ahead that memory is asked for. */
-const ahead = 16
+function ahead(shape: AttentionShape): number {
+  return shape.cache === 'int8' ? 32 : 16
+}
 
 /** Heads of queries that are worked on together. */
 interface Chunk {
@@ -22,25 +56,32 @@ interface Chunk {
 }
 
 /**
- * Emits the attention of one query with all heads: lanes go along the columns of keys and values, which are read once, in the order in which they
- * lie in memory and at its speed.
+ * Emits the attention of one query with all heads over this thread's ranges of the keys: lanes go along the columns of keys and values, which are
+ * read once, in the order in which they lie in memory and at its speed. With a cache, what all ranges leave is still to be joined.
  */
 export function emitSingleQuery(code: AttentionCode, entry: Label): void {
-  const { a } = code
-  const nextBlock = new Label()
+  const { a, shape } = code
   a.bind(entry)
-  emitPrepare(code)
-  a.bind(nextBlock)
-  emitBlockKeys(a, blockKeys.single)
-  emitScores(code)
-  emitSoftmax(code)
-  emitSums(code)
-  a.mov(rax, local('blockStart'))
-  a.add(rax, local('blockKeys'))
-  a.mov(local('blockStart'), rax)
-  a.cmp(rax, local('keyEnd'))
-  a.jl(nextBlock)
-  emitFinish(code)
+  emitOwnRanges(code, () => {
+    const [nextBlock, done] = [new Label(), new Label()]
+    emitPrepare(code)
+    emitRangeOfKeys(code)
+    a.mov(rax, local('blockStart'))
+    a.cmp(rax, local('keyEnd'))
+    a.jge(done)
+    a.bind(nextBlock)
+    emitBlockKeys(a, blockKeys.single)
+    emitScores(code)
+    emitSoftmax(code)
+    emitSums(code)
+    a.mov(rax, local('blockStart'))
+    a.add(rax, local('blockKeys'))
+    a.mov(local('blockStart'), rax)
+    a.cmp(rax, local('keyEnd'))
+    a.jl(nextBlock)
+    a.bind(done)
+  })
+  if (!shape.cache) emitJoin(code)
   a.ret()
 }
 
@@ -54,19 +95,19 @@ function chunksOf({ heads, keyValueHeads }: AttentionCode['shape']): Chunk[] {
   })
 }
 
-/** Scales the query of each head, and sets sums, states and the first block's start. */
+/** Scales the query of each head, and sets sums and states. */
 function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): void {
   const { single } = scratchLayout(shape, machine)
+  const { valueRow, states } = rangeLayout(shape, machine)
   const [x, low, zero] = machine.registers
-  const group = shape.heads / shape.keyValueHeads
   const next = new Label()
   a.mov(rsi, local('headQuery'))
   a.mov(r8q, attentionParameters.at('scratch'))
-  a.lea(r9, at(r8q, single.states))
-  a.lea(r10, at(r8q, single.sums))
+  a.mov(r10, local('sums'))
+  a.lea(r9, at(r10, states))
   a.vmovups(low, constants.float(lowestScore))
   a.vxorps(zero, zero, zero)
-  a.imul(rcx, attentionParameters.at('keyHeads'), group)
+  a.mov(rcx, shape.heads)
   a.bind(next)
   for (const { first, count } of lanes.pieces(shape.headSize)) {
     lanes.load(a, x, at(rsi, 4 * first), count)
@@ -79,17 +120,9 @@ function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): vo
   a.add(rsi, 4 * shape.headSize)
   a.add(r8q, single.queryRow)
   a.add(r9, 8)
-  a.add(r10, single.valueRow)
+  a.add(r10, valueRow)
   a.dec(rcx)
   a.jne(next)
-  a.xor(rdx, rdx)
-  a.mov(rax, local('total'))
-  a.mov(local('keyEnd'), rax)
-  if (shape.window) {
-    a.sub(rax, shape.window)
-    a.cmovg(rdx, rax)
-  }
-  a.mov(local('blockStart'), rdx)
 }
 
 /** Scores of the block's keys, a row for each head. */
@@ -100,12 +133,9 @@ function emitScores(code: AttentionCode): void {
   const keys = [rsi, r8q, r9, r10]
   const [next, nextHead, whole] = [new Label(), new Label(), new Label()]
 
-  a.mov(rcx, local('keyStride'))
-  a.mov(rsi, local('blockStart'))
-  a.imul(rsi, rcx)
-  a.add(rsi, local('headKeys'))
+  emitBlockStart(a, 'key')
   for (let i = 1; i < keys.length; i++) a.lea(keys[i], at(keys[i - 1], 0, rcx))
-  a.imul(r11, rcx, ahead)
+  a.imul(r11, rcx, ahead(shape))
   a.mov(r12, attentionParameters.at('scratch'))
   a.add(r12, single.scores)
   a.mov(rbx, local('blockKeys'))
@@ -119,36 +149,35 @@ function emitScores(code: AttentionCode): void {
   a.bind(whole)
   a.mov(r13, attentionParameters.at('scratch'))
   a.mov(r14, r12)
-  a.mov(rdx, attentionParameters.at('keyHeads'))
+  a.mov(rdx, shape.keyValueHeads)
   a.align(32)
   a.bind(nextHead)
   for (const chunk of chunksOf(shape)) emitScoreTile(code, chunk, keys)
-  for (const address of keys) a.add(address, 4 * shape.headSize)
+  for (const address of keys) a.add(address, elementBytes(shape) * shape.headSize)
   a.add(r13, group * single.queryRow)
   a.add(r14, group * single.scoreRow)
   a.dec(rdx)
   a.jne(nextHead)
-  a.imul(rax, attentionParameters.at('keyHeads'), -4 * shape.headSize)
-  for (const address of keys) {
-    a.add(address, rax)
-    a.lea(address, at(address, 0, rcx, tileKeys))
-  }
+  const passed = elementBytes(shape) * shape.keyValueHeads * shape.headSize
+  for (const address of keys) a.lea(address, at(address, -passed, rcx, tileKeys))
   a.add(r12, 4 * tileKeys)
   a.sub(rbx, tileKeys)
   a.jg(next)
 }
 
 /** Scores of four keys with the queries at r13, to r14. */
-function emitScoreTile({ a, machine, shape, lanes }: AttentionCode, { first, heads }: Chunk, keys: readonly General[]): void {
+function emitScoreTile(code: AttentionCode, { first, heads }: Chunk, keys: readonly General[]): void {
+  const { a, machine, shape, lanes } = code
   const { single } = scratchLayout(shape, machine)
   const tile = Array.from({ length: tileKeys }, (_, key) => machine.registers.slice(key * heads, (key + 1) * heads))
   const [key, ...queries] = machine.registers.slice(tileKeys * tileHeads)
   for (const row of tile) for (const sum of row) a.vxorps(sum, sum, sum)
   for (const piece of lanes.pieces(shape.headSize)) {
-    if (!first && (4 * piece.first) % 64 === 0) for (const address of keys) a.prefetcht0(at(address, 4 * piece.first, r11))
+    const place = elementBytes(shape) * piece.first
+    if (!first && place % 64 === 0) for (const address of keys) a.prefetcht0(at(address, place, r11))
     for (let head = 0; head < heads; head++) a.vmovups(queries[head], at(r13, (first + head) * single.queryRow + 4 * piece.first))
     for (const [row, address] of keys.entries()) {
-      lanes.load(a, key, at(address, 4 * piece.first), piece.count)
+      emitLoad(code, key, at(address, place), piece.count)
       for (const [head, sum] of tile[row].entries()) a.vfmadd231ps(sum, key, queries[head])
     }
   }
@@ -157,6 +186,12 @@ function emitScoreTile({ a, machine, shape, lanes }: AttentionCode, { first, hea
     emitFourSums(a, sums, key)
     a.vmovups(at(r14, (first + head) * single.scoreRow), as('xmm', sums[0]))
   }
+}
+
+/** Reads columns of a key or value; those of codes are to be multiplied with their scale. */
+function emitLoad({ a, lanes, shape }: AttentionCode, register: Vector, place: Memory, count: number): void {
+  if (shape.cache === 'int8') emitLoadCodes(a, register, place)
+  else lanes.load(a, register, place, count)
 }
 
 /** The sums over the lanes of four vectors, side by side in the first. */
@@ -180,13 +215,15 @@ function emitFourSums(a: Assembler, vectors: readonly Vector[], temporary: Vecto
 function emitSoftmax(code: AttentionCode): void {
   const { a, machine, shape, lanes, constants } = code
   const { single } = scratchLayout(shape, machine)
+  const range = rangeLayout(shape, machine)
   const [x, temporary, another, maximum, sum, masked] = machine.registers
-  const [states, sums, row] = [r14, r13, r12]
+  const [states, sums, row, keyScales, valueScales] = [r14, r13, r12, r10, r11]
   const power = powerConstants(constants)
-  const next = new Label()
+  const isCodes = shape.cache === 'int8'
+  const [nextKeys, next] = [new Label(), new Label()]
   const overScores = (body: () => void) => {
     const nextVector = new Label()
-    a.mov(rsi, row)
+    a.xor(rsi, rsi)
     a.mov(rax, local('blockKeys'))
     a.bind(nextVector)
     body()
@@ -197,32 +234,40 @@ function emitSoftmax(code: AttentionCode): void {
 
   emitPrefetchValues(code)
   a.mov(row, attentionParameters.at('scratch'))
-  a.lea(states, at(row, single.states))
-  a.lea(sums, at(row, single.sums))
   a.add(row, single.scores)
+  a.mov(sums, local('sums'))
+  a.lea(states, at(sums, range.states))
+  if (isCodes) {
+    emitBlockScales(a, 'key', keyScales)
+    emitBlockScales(a, 'value', valueScales)
+  }
   a.vmovups(masked, constants.float(Number.NEGATIVE_INFINITY))
-  a.imul(rbx, attentionParameters.at('keyHeads'), shape.heads / shape.keyValueHeads)
+  a.mov(rdx, shape.keyValueHeads)
+  a.bind(nextKeys)
+  a.mov(rbx, shape.heads / shape.keyValueHeads)
   a.bind(next)
-  if (shape.softCap !== undefined) {
+  if (isCodes || shape.softCap !== undefined) {
     overScores(() => {
-      a.vmovups(x, at(rsi))
+      a.vmovups(x, at(row, 0, rsi))
+      if (isCodes) a.vmulps(x, x, at(keyScales, 0, rsi))
       emitCap(code, x, [temporary, another])
-      a.vmovups(at(rsi), x)
+      a.vmovups(at(row, 0, rsi), x)
     })
   }
   a.mov(rax, local('blockKeys'))
   a.vmovups(at(row, 0, rax, 4), masked)
   a.vbroadcastss(maximum, at(states))
-  overScores(() => a.vmaxps(maximum, maximum, at(rsi)))
+  overScores(() => a.vmaxps(maximum, maximum, at(row, 0, rsi)))
   emitReduce(a, maximum, temporary, (...registers) => a.vmaxps(...registers))
   a.vbroadcastss(maximum, as('xmm', maximum))
   a.vxorps(sum, sum, sum)
   overScores(() => {
-    a.vmovups(x, at(rsi))
+    a.vmovups(x, at(row, 0, rsi))
     a.vsubps(x, x, maximum)
     emitPowerOfTwo(a, x, [temporary, another], power)
     a.vaddps(sum, sum, x)
-    a.vmovups(at(rsi), x)
+    if (isCodes) a.vmulps(x, x, at(valueScales, 0, rsi))
+    a.vmovups(at(row, 0, rsi), x)
   })
   emitReduce(a, sum, temporary, (...registers) => a.vaddps(...registers))
   a.vbroadcastss(x, at(states))
@@ -238,17 +283,21 @@ function emitSoftmax(code: AttentionCode): void {
   }
   a.add(row, single.scoreRow)
   a.add(states, 8)
-  a.add(sums, single.valueRow)
+  a.add(sums, range.valueRow)
   a.dec(rbx)
   a.jne(next)
+  if (isCodes) {
+    a.add(keyScales, local('scaleStride'))
+    a.add(valueScales, local('scaleStride'))
+  }
+  a.dec(rdx)
+  a.jne(nextKeys)
 }
 
 /** Asks for the block's first values. */
 function emitPrefetchValues({ a, shape }: AttentionCode): void {
-  a.mov(rsi, local('valueStride'))
-  a.imul(rsi, local('blockStart'))
-  a.add(rsi, local('headValues'))
-  const bytes = Math.min(4096, 4 * ahead * shape.keyValueHeads * shape.valueSize)
+  emitBlockStart(a, 'value')
+  const bytes = Math.min(4096, elementBytes(shape) * ahead(shape) * shape.keyValueHeads * shape.valueSize)
   for (let line = 0; line < bytes; line += 64) a.prefetcht0(at(rsi, line))
 }
 
@@ -256,14 +305,12 @@ function emitPrefetchValues({ a, shape }: AttentionCode): void {
 function emitSums(code: AttentionCode): void {
   const { a, machine, shape } = code
   const { single } = scratchLayout(shape, machine)
+  const { valueRow } = rangeLayout(shape, machine)
   const group = shape.heads / shape.keyValueHeads
   const [next, nextHead] = [new Label(), new Label()]
 
-  a.mov(rcx, local('valueStride'))
-  a.mov(rsi, local('blockStart'))
-  a.imul(rsi, rcx)
-  a.add(rsi, local('headValues'))
-  a.imul(r11, rcx, ahead)
+  emitBlockStart(a, 'value')
+  a.imul(r11, rcx, ahead(shape))
   a.mov(r12, attentionParameters.at('scratch'))
   a.add(r12, single.scores)
   a.mov(rbx, local('blockKeys'))
@@ -271,21 +318,18 @@ function emitSums(code: AttentionCode): void {
   a.mov(r10, valuesTogether)
   a.cmp(rbx, r10)
   a.cmovl(r10, rbx)
-  a.mov(r13, attentionParameters.at('scratch'))
-  a.add(r13, single.sums)
+  a.mov(r13, local('sums'))
   a.mov(r14, r12)
-  a.mov(rdx, attentionParameters.at('keyHeads'))
+  a.mov(rdx, shape.keyValueHeads)
   a.bind(nextHead)
   for (const chunk of chunksOf(shape))
     for (const [i, columns] of passesOf(code, chunk).entries()) emitPass(code, chunk, columns, !i && !chunk.first)
-  a.add(rsi, 4 * shape.valueSize)
-  a.add(r13, group * single.valueRow)
+  a.add(rsi, elementBytes(shape) * shape.valueSize)
+  a.add(r13, group * valueRow)
   a.add(r14, group * single.scoreRow)
   a.dec(rdx)
   a.jne(nextHead)
-  a.imul(rax, attentionParameters.at('keyHeads'), -4 * shape.valueSize)
-  a.add(rsi, rax)
-  a.lea(rsi, at(rsi, 0, rcx, valuesTogether))
+  a.lea(rsi, at(rsi, -elementBytes(shape) * shape.keyValueHeads * shape.valueSize, rcx, valuesTogether))
   a.add(r12, 4 * valuesTogether)
   a.sub(rbx, valuesTogether)
   a.jg(next)
@@ -301,17 +345,14 @@ function passesOf({ lanes, shape }: AttentionCode, { heads }: Chunk): Piece[][] 
 }
 
 /** Adds r10 values at rsi, weighted by the rows at r14, to the sums at r13. */
-function emitPass(
-  { a, machine, shape, lanes }: AttentionCode,
-  { first, heads }: Chunk,
-  columns: readonly Piece[],
-  prefetches: boolean,
-): void {
+function emitPass(code: AttentionCode, { first, heads }: Chunk, columns: readonly Piece[], prefetches: boolean): void {
+  const { a, machine, shape } = code
   const { single } = scratchLayout(shape, machine)
+  const { valueRow } = rangeLayout(shape, machine)
   const tile = Array.from({ length: heads }, (_, head) => machine.registers.slice(head * columns.length, (head + 1) * columns.length))
   const [value, ...weights] = machine.registers.slice(tileKeys * tileHeads)
   const places = tile.flatMap((sums, head) =>
-    sums.map((sum, v) => ({ sum, place: at(r13, (first + head) * single.valueRow + 4 * columns[v].first) })),
+    sums.map((sum, v) => ({ sum, place: at(r13, (first + head) * valueRow + 4 * columns[v].first) })),
   )
   const next = new Label()
   for (const { sum, place } of places) a.vmovups(sum, place)
@@ -320,10 +361,10 @@ function emitPass(
   a.mov(rax, r10)
   a.align(32)
   a.bind(next)
-  for (let line = 0; prefetches && line < 4 * shape.valueSize; line += 64) a.prefetcht0(at(r15, line, r11))
+  for (let line = 0; prefetches && line < elementBytes(shape) * shape.valueSize; line += 64) a.prefetcht0(at(r15, line, r11))
   for (let head = 0; head < heads; head++) a.vbroadcastss(weights[head], at(r8q, (first + head) * single.scoreRow))
   for (const [v, column] of columns.entries()) {
-    lanes.load(a, value, at(r15, 4 * column.first), column.count)
+    emitLoad(code, value, at(r15, elementBytes(shape) * column.first), column.count)
     for (const [head, sums] of tile.entries()) a.vfmadd231ps(sums[v], value, weights[head])
   }
   a.add(r15, rcx)
@@ -331,29 +372,4 @@ function emitPass(
   a.dec(rax)
   a.jne(next)
   for (const { sum, place } of places) a.vmovups(place, sum)
-}
-
-/** Divides the sums of values by those of weights. */
-function emitFinish({ a, machine, shape, lanes, constants }: AttentionCode): void {
-  const { single } = scratchLayout(shape, machine)
-  const [factor, x, temporary] = machine.registers
-  const next = new Label()
-  a.mov(r13, attentionParameters.at('scratch'))
-  a.lea(r14, at(r13, single.states))
-  a.add(r13, single.sums)
-  a.mov(rsi, local('headOutput'))
-  a.imul(rbx, attentionParameters.at('keyHeads'), shape.heads / shape.keyValueHeads)
-  a.bind(next)
-  a.vbroadcastss(x, at(r14, 4))
-  a.vmovups(factor, constants.float(1))
-  a.vdivps(factor, factor, x)
-  for (const { first, count } of lanes.pieces(shape.valueSize)) {
-    a.vmulps(x, factor, at(r13, 4 * first))
-    lanes.store(a, at(rsi, 4 * first), x, count, temporary)
-  }
-  a.add(rsi, 4 * shape.valueSize)
-  a.add(r13, single.valueRow)
-  a.add(r14, 8)
-  a.dec(rbx)
-  a.jne(next)
 }

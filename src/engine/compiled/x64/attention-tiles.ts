@@ -1,4 +1,5 @@
 import type { Assembler } from './assembler.js'
+import { emitBlockFloats } from './attention-codes.js'
 import {
   type AttentionCode,
   across,
@@ -89,23 +90,18 @@ export function emitQueries(code: AttentionCode, entry: Label, vectors: number):
 
   a.bind(nextBlock)
   emitBlockKeys(a, blockKeys.many)
-  a.mov(rcx, local('keyStride'))
+  emitBlockFloats(code, 'key')
+  a.mov(r12, rsi)
   a.mov(r13, local('blockStart'))
-  a.mov(r12, rcx)
-  a.imul(r12, r13)
-  a.add(r12, local('headKeys'))
   a.mov(r14, scratch)
   a.add(r14, scores)
   emitEvenTiles(a, local('blockKeys'), parts.scores)
   a.mov(rsi, scratch)
   a.add(rsi, scores)
   emitSoftmax(code, vectors)
+  emitBlockFloats(code, 'value')
+  a.mov(r12, rsi)
   for (const { first, count } of columns) {
-    a.mov(rcx, local('valueStride'))
-    a.mov(r12, local('blockStart'))
-    a.imul(r12, rcx)
-    a.add(r12, local('headValues'))
-    a.add(r12, 4 * first)
     a.mov(r11, attentionParameters.at('outputStride'))
     a.mov(r10, local('row'))
     a.imul(r10, r11)
@@ -115,6 +111,7 @@ export function emitQueries(code: AttentionCode, entry: Label, vectors: number):
     a.add(r14, scores)
     a.lea(r13, localVector('inverse'))
     emitEvenTiles(a, local('count'), parts.sums.get(count)!)
+    a.add(r12, 4 * count)
   }
   a.mov(rax, local('blockStart'))
   a.add(rax, local('blockKeys'))

@@ -2,37 +2,46 @@ import { unsupported } from '../../../base/errors.js'
 import type { StepOf } from '../plan/steps.js'
 import { type StepKernel, sequenceWords, type Word } from '../program.js'
 import type { Assembler } from './assembler.js'
+import { emitQuantizeRows, emitScaleStart } from './attention-codes.js'
 import {
   type AttentionCode,
   type AttentionShape,
   across,
   add,
   attentionParameters,
+  elementBytes,
   frameBytes,
   local,
   move,
+  rangeLayout,
   scratchLayout,
 } from './attention-frame.js'
 import { Lanes } from './attention-lanes.js'
+import { emitFirstSums, emitJoin } from './attention-ranges.js'
 import { emitSingleQuery } from './attention-single.js'
 import { emitQueries } from './attention-tiles.js'
 import { stepKernel, type X64Context } from './context.js'
-import { at, Label, type Memory, r9, r10, rax, rbp, rcx, rdx, rsi, rsp } from './operands.js'
+import { at, Label, type Memory, r9, r10, r11, rax, rbp, rcx, rdx, rsi, rsp } from './operands.js'
 import { kernel } from './parameters.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
- * The kernels of an attention in float32: new keys and values to the cache where there is one; then, for each sequence of the
- * run and each head, in tiles of queries and blocks of keys, with running maxima and sums.
+ * The kernels of an attention in float32: new keys and values to the cache where there is one, there perhaps as codes; then, for each sequence
+ * of the run and each head, in tiles of queries and blocks of keys, with running maxima and sums; then, behind a cache, what threads have left of
+ * ranges of the keys of one query is put together. Codes become float32 on the way: products in integers would gain nothing at memory speed.
  *
  * Source: Dao et al., FlashAttention-2 (2023), section 3.1.
  *
  * @throws TinsmithError `unsupported` where heads of keys and values do not divide those of queries
  */
-export function attentionKernels(step: StepOf<'attention'>, { vectors }: X64Context): StepKernel<Uint8Array>[] {
+export function attentionKernels(step: StepOf<'attention'>, { vectors, threads }: X64Context): StepKernel<Uint8Array>[] {
   const { query, key, value, output, cache } = step
   const shape = shapeOf(step)
-  const { keyValueHeads } = shape
+  const { heads } = shape
+  const sumBytes = rangeLayout(shape, vectors).all
+  // Ranges do not depend on how many threads find the time: neither do results.
+  const allRanges = cache === undefined ? 1 : threads
+  const ranges: Word = cache === undefined ? { scratch: sumBytes } : { scratch: threads * sumBytes, per: 'sequence', shared: true }
   const words = {
     query: { address: query },
     queryStride: { stride: query },
@@ -47,29 +56,33 @@ export function attentionKernels(step: StepOf<'attention'>, { vectors }: X64Cont
     scratch: { scratch: scratchLayout(shape, vectors).all },
     cacheKeys: cacheWord(cache, 'keys'),
     cacheValues: cacheWord(cache, 'values'),
+    ranges,
+    allRanges,
   } as const
   const share = (part: number, parts: number) => {
-    const [first, end] = [part, part + 1].map((each) => Math.floor((each * keyValueHeads) / parts))
-    return { ...words, part, parts, firstKeyHead: first, keyHeads: end - first }
+    const shareOf = (all: number) => [part, part + 1].map((each) => Math.floor((each * all) / parts))
+    const [firstRange, endRange] = shareOf(allRanges)
+    const [firstHead, endHead] = cache === undefined ? [0, firstRange < endRange ? heads : 0] : shareOf(heads)
+    return { ...words, part, parts, firstRange, ownRanges: endRange - firstRange, firstHead, headCount: endHead - firstHead }
   }
-  const attend = stepKernel({
-    name: 'attention',
-    shape: { machine: vectors.name, ...shape },
-    code: () => attention(vectors, shape),
-    parameters: attentionParameters,
-    words: share(0, 1),
-    split: share,
-  })
+  const kernelOf = (name: string, depends: object, code: () => Uint8Array, isSplit: boolean) =>
+    stepKernel({
+      name,
+      shape: { machine: vectors.name, ...depends },
+      code,
+      parameters: attentionParameters,
+      words: share(0, 1),
+      ...(isSplit && { split: share }),
+    })
+  const attend = kernelOf('attention', shape, () => attention(vectors, shape), true)
   if (cache === undefined) return [attend]
-  const columns = { keys: key.columns, values: value.columns }
-  const append = stepKernel({
-    name: 'append',
-    shape: { machine: vectors.name, ...columns },
-    code: () => appendToCache(vectors, columns),
-    parameters: attentionParameters,
-    words: share(0, 1),
-  })
-  return [append, attend]
+  const { keyValueHeads, headSize, valueSize } = shape
+  const kept = { dtype: shape.cache, keyValueHeads, headSize, valueSize }
+  return [
+    kernelOf('append', kept, () => appendToCache(vectors, shape), false),
+    attend,
+    kernelOf('attention-ranges', { heads, valueSize }, () => joinRanges(vectors, shape), true),
+  ]
 }
 
 function cacheWord(layer: number | undefined, part: 'keys' | 'values'): Word {
@@ -77,7 +90,7 @@ function cacheWord(layer: number | undefined, part: 'keys' | 'values'): Word {
 }
 
 function shapeOf(step: StepOf<'attention'>): AttentionShape {
-  const { name, query, value, heads, keyValueHeads, scale, causal, window, softCap, cache } = step
+  const { name, query, value, heads, keyValueHeads, scale, causal, window, softCap, cache, cacheDtype = 'float32' } = step
   if (heads % keyValueHeads) {
     throw unsupported(`The attention ${name} has ${heads} heads of queries, which ${keyValueHeads} heads of keys cannot share evenly`)
   }
@@ -90,45 +103,88 @@ function shapeOf(step: StepOf<'attention'>): AttentionShape {
     causal,
     window: causal ? window : undefined,
     softCap,
-    cached: cache !== undefined,
+    cache: cache === undefined ? undefined : cacheDtype,
   }
 }
 
 /** Code that appends the new keys and values to the caches. Called with `attentionParameters`, of which it needs those of keys and values. */
-export function appendToCache(machine: VectorMachine, columns: { readonly keys: number; readonly values: number }): Uint8Array {
+export function appendToCache(machine: VectorMachine, shape: AttentionShape): Uint8Array {
+  const { keyValueHeads, headSize, valueSize, cache } = shape
+  const sizes = { key: headSize, value: valueSize }
+  return attentionKernel(machine, [keyValueHeads * headSize, keyValueHeads * valueSize], shape, (code) => {
+    const { a, lanes } = code
+    emitSequences(a, lanes, (entry) => {
+      for (const name of ['key', 'value'] as const) {
+        const columns = keyValueHeads * sizes[name]
+        const stride = attentionParameters.at(`${name}Stride`)
+        emitCacheStart(a, name, entry)
+        if (cache === 'int8') {
+          emitScaleStart(code, columns, entry('capacity'))
+          a.mov(rcx, entry('past'))
+          a.lea(r11, at(r11, 0, rcx, 4))
+        }
+        a.mov(rcx, elementBytes(shape) * columns)
+        a.imul(rcx, entry('past'))
+        a.add(r9, rcx)
+        emitFirstRow(a, entry('first'), name)
+        if (cache === 'int8') emitQuantizeRows(code, sizes[name], stride)
+        else emitCopyRows(a, machine, lanes, columns, stride)
+      }
+    })
+  })
+}
+
+/** Code that puts together what ranges of keys have left of sequences with one query. Called with `attentionParameters`. */
+export function joinRanges(machine: VectorMachine, shape: AttentionShape): Uint8Array {
+  return attentionKernel(machine, [shape.valueSize], shape, (code) => {
+    const { a, lanes } = code
+    emitSequences(a, lanes, (entry) => {
+      const done = new Label()
+      a.mov(rax, local('rows'))
+      a.cmp(rax, 1)
+      a.jne(done)
+      emitFirstRow(a, entry('first'), 'output')
+      a.mov(local('headOutput'), rax)
+      emitFirstSums(code)
+      emitJoin(code)
+      a.bind(done)
+    })
+  })
+}
+
+/** Code that works on the stack's words, with functions beside it. */
+function attentionKernel(
+  machine: VectorMachine,
+  columns: readonly number[],
+  shape: AttentionShape,
+  body: (code: AttentionCode) => void,
+  beside: (code: AttentionCode) => void = () => {},
+): Uint8Array {
   const constants = new VectorConstants(machine)
-  const lanes = new Lanes(constants, Object.values(columns))
+  const lanes = new Lanes(constants, columns)
   return kernel(
     frameBytes,
     (a) => {
       a.mov(rbp, rsp)
-      emitSequences(a, lanes, (entry) => {
-        for (const name of ['key', 'value'] as const) {
-          const count = columns[`${name}s`]
-          emitCacheStart(a, name, entry)
-          a.mov(rcx, 4 * count)
-          a.imul(rcx, entry('past'))
-          a.add(r9, rcx)
-          emitFirstRow(a, entry('first'), name)
-          emitCopyRows(a, machine, lanes, count, attentionParameters.at(`${name}Stride`))
-        }
-      })
+      body({ a, shape, machine, lanes, constants })
     },
-    (a) => constants.place(a),
+    (a) => {
+      beside({ a, shape, machine, lanes, constants })
+      constants.place(a)
+    },
   )
 }
 
 /** Code of an attention, called with `attentionParameters`. */
 export function attention(machine: VectorMachine, shape: AttentionShape): Uint8Array {
-  const constants = new VectorConstants(machine)
-  const lanes = new Lanes(constants, [shape.headSize, shape.valueSize])
   const queries = [1, 2].map((vectors) => ({ vectors, label: new Label() }))
   const single = new Label()
-  return kernel(
-    frameBytes,
-    (a) => {
-      const code = { a, shape, machine, lanes, constants }
-      a.mov(rbp, rsp)
+  return attentionKernel(
+    machine,
+    [shape.headSize, shape.valueSize],
+    shape,
+    (code) => {
+      const { a, lanes } = code
       a.mov(rax, attentionParameters.at('part'))
       a.inc(rax)
       a.mov(local('tilesUntilNext'), rax)
@@ -144,11 +200,9 @@ export function attention(machine: VectorMachine, shape: AttentionShape): Uint8A
         emitHeads(code, single, queries[0].label, queries[1].label)
       })
     },
-    (a) => {
-      const code = { a, shape, machine, lanes, constants }
+    (code) => {
       emitSingleQuery(code, single)
       for (const { vectors, label } of queries) emitQueries(code, label, vectors)
-      constants.place(a)
     },
   )
 }
@@ -199,14 +253,20 @@ function emitCacheStart(a: Assembler, name: 'key' | 'value', entry: Entry): void
 }
 
 /** Sets where keys and values are. */
-function emitKeysAndValues({ a, shape }: AttentionCode, entry: Entry): void {
+function emitKeysAndValues(code: AttentionCode, entry: Entry): void {
+  const { a, shape } = code
   for (const name of ['key', 'value'] as const) {
     const [head, stride] = name === 'key' ? (['headKeys', 'keyStride'] as const) : (['headValues', 'valueStride'] as const)
-    if (shape.cached) {
+    if (shape.cache) {
+      const columns = shape.keyValueHeads * (name === 'key' ? shape.headSize : shape.valueSize)
       emitCacheStart(a, name, entry)
       a.mov(local(head), r9)
-      a.mov(rcx, 4 * shape.keyValueHeads * (name === 'key' ? shape.headSize : shape.valueSize))
+      a.mov(rcx, elementBytes(shape) * columns)
       a.mov(local(stride), rcx)
+      if (shape.cache === 'int8') {
+        emitScaleStart(code, columns, entry('capacity'))
+        a.mov(local(`${name}Scales`), r11)
+      }
     } else {
       emitFirstRow(a, entry('first'), name)
       a.mov(local(head), rax)
@@ -242,32 +302,15 @@ function emitCopyRows(a: Assembler, machine: VectorMachine, lanes: Lanes, column
   a.jne(nextRow)
 }
 
-/** Moves on to the first head that is this thread's. */
-function emitFirstKeyHead(a: Assembler, { heads, keyValueHeads, headSize, valueSize }: AttentionShape): void {
-  const group = heads / keyValueHeads
-  for (const [name, columns] of [
-    ['headQuery', group * headSize],
-    ['headOutput', group * valueSize],
-    ['headKeys', headSize],
-    ['headValues', valueSize],
-  ] as const) {
-    a.imul(rax, attentionParameters.at('firstKeyHead'), 4 * columns)
-    a.add(rax, local(name))
-    a.mov(local(name), rax)
-  }
-}
-
 /** Walks the heads: one query of all of them, or tiles of queries of one after the other. */
-function emitHeads({ a, machine, shape }: AttentionCode, single: Label, few: Label, many: Label): void {
+function emitHeads(code: AttentionCode, single: Label, few: Label, many: Label): void {
+  const { a, machine, shape } = code
   const { headSize, valueSize, keyValueHeads } = shape
   const [nextKeys, nextHead, nextTile, wide, counted, several, done] = Array.from({ length: 7 }, () => new Label())
   a.mov(rax, local('rows'))
   a.cmp(rax, 1)
   a.jne(several)
-  a.mov(rax, attentionParameters.at('keyHeads'))
-  a.test(rax, rax)
-  a.je(done)
-  emitFirstKeyHead(a, shape)
+  emitFirstSums(code)
   a.call(single)
   a.jmp(done)
 
@@ -306,8 +349,13 @@ function emitHeads({ a, machine, shape }: AttentionCode, single: Label, few: Lab
   add(a, 'headOutput', 4 * valueSize)
   add(a, 'groupLeft', -1)
   a.jne(nextHead)
-  add(a, 'headKeys', 4 * headSize)
-  add(a, 'headValues', 4 * valueSize)
+  add(a, 'headKeys', elementBytes(shape) * headSize)
+  add(a, 'headValues', elementBytes(shape) * valueSize)
+  if (shape.cache === 'int8') {
+    a.mov(rcx, local('scaleStride'))
+    a.add(local('keyScales'), rcx)
+    a.add(local('valueScales'), rcx)
+  }
   add(a, 'headsLeft', -1)
   a.jne(nextKeys)
   a.bind(done)

@@ -6,6 +6,7 @@ import { CompiledPlan } from './compiled-plan.node.js'
 import { ConstantMemory } from './constant-memory.node.js'
 import { contextOf } from './context.js'
 import { processorFeatures } from './features.node.js'
+import { panelPacker } from './panel-packer.node.js'
 import { type PlacedKernel, placedKernel } from './placed-kernel.js'
 import { X64Program, type X64ProgramOptions } from './program.node.js'
 import { x64Fusions, x64Rules } from './rules.js'
@@ -39,9 +40,9 @@ export function x64Backend(options: Partial<Omit<X64ProgramOptions, 'threads'>> 
 export const x64: Backend = x64Backend()
 
 async function compile(plan: Plan, options: X64ProgramOptions, profile: boolean): Promise<Program> {
-  const context = contextOf(processorFeatures(), plan.steps)
-  const constants = new ConstantMemory()
   const { threads } = options
+  const constants = new ConstantMemory()
+  const context = { ...contextOf(processorFeatures(), plan.steps, threads), packer: panelPacker(constants) }
   const keep = plan.steps.findIndex(({ kind }) => kind === 'keep')
   try {
     const kernels: PlacedKernel[] = []

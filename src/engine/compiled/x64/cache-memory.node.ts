@@ -1,6 +1,6 @@
 import { badInput } from '../../../base/errors.js'
-import type { Cache } from '../backend.js'
-import type { CacheLayer } from '../plan/plan.js'
+import { CacheBytes, type CacheSpan } from '../cache-bytes.js'
+import { type CacheLayer, cacheBytes } from '../plan/plan.js'
 import { type Mapped, mapMemory, viewMemory } from './memory.node.js'
 
 /** Kernels may read so far beyond the last row. */
@@ -10,34 +10,20 @@ const overrun = 64
 const hugeBytes = 2 ** 22
 
 /** Keys and values of a sequence in mapped memory. Freed when it is disposed of and no run uses it any more. */
-export class MappedCache implements Cache {
+export class MappedCache extends CacheBytes {
   readonly address: number
   readonly #mapped: Mapped
-  readonly #values: Float32Array
+  readonly #bytes: Uint8Array
   #users = 1
+  #disposed = false
 
   /** @throws TinsmithError `out-of-memory` */
-  constructor(
-    readonly layers: readonly CacheLayer[],
-    readonly capacity: number,
-  ) {
-    const columns = layers.reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-    const bytes = 4 * columns * capacity
+  constructor(layers: readonly CacheLayer[], capacity: number) {
+    super(layers, capacity)
+    const bytes = cacheBytes(layers) * capacity
     this.#mapped = mapMemory(bytes + overrun, { hugePages: bytes >= hugeBytes })
     this.address = Number(this.#mapped.address)
-    this.#values = new Float32Array(viewMemory(this.#mapped.address, bytes).buffer, 0, columns * capacity)
-  }
-
-  read(layer: number, part: 'keys' | 'values', tokens: number): Float32Array {
-    const { first, columns } = this.#place(layer, part)
-    return this.#values.slice(first, first + tokens * columns)
-  }
-
-  write(layer: number, part: 'keys' | 'values', values: Float32Array): void {
-    const { first, columns } = this.#place(layer, part)
-    if (values.length > columns * this.capacity)
-      throw badInput(`A cache of ${this.capacity} tokens has no room for ${values.length / columns}`)
-    this.#values.set(values, first)
+    this.#bytes = viewMemory(this.#mapped.address, bytes)
   }
 
   /** Keeps the memory until the function that it gives is called. */
@@ -52,17 +38,20 @@ export class MappedCache implements Cache {
     this.#disposed = true
   }
 
-  #disposed = false
+  protected bytesOf({ start, bytes }: CacheSpan): Uint8Array {
+    return this.#alive.slice(start, start + bytes)
+  }
+
+  protected setBytes(start: number, bytes: Uint8Array): void {
+    this.#alive.set(bytes, start)
+  }
+
+  get #alive(): Uint8Array {
+    if (this.#disposed) throw badInput('A cache that was disposed of cannot be used')
+    return this.#bytes
+  }
 
   #leave(): void {
     if (--this.#users === 0) this.#mapped.release()
-  }
-
-  #place(layer: number, part: 'keys' | 'values'): { first: number; columns: number } {
-    if (this.#disposed) throw badInput('A cache that was disposed of cannot be used')
-    const { keyColumns, valueColumns } = this.layers[layer]
-    const before = this.layers.slice(0, layer).reduce((sum, each) => sum + each.keyColumns + each.valueColumns, 0)
-    const first = (before + (part === 'values' ? keyColumns : 0)) * this.capacity
-    return { first, columns: part === 'keys' ? keyColumns : valueColumns }
   }
 }

@@ -29,14 +29,26 @@ export class ConstantMemory {
   place(array: ArrayBufferView): number {
     const known = this.#known.get(array)
     if (known !== undefined) return known
-    const needed = roundUp(array.byteLength + overrun, 64)
-    if (this.#next + needed > this.#end) this.#grow(needed)
-    const address = this.#next
-    viewMemory(BigInt(address), array.byteLength).set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
-    this.#next += needed
-    this.#bytes += array.byteLength
+    const copy = this.allocate(array.byteLength)
+    copy.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+    const address = this.#known.get(copy)!
     this.#known.set(array, address)
     return address
+  }
+
+  /**
+   * Zeros to be filled; `place` knows where they lie.
+   *
+   * @throws TinsmithError `out-of-memory`
+   */
+  allocate(bytes: number): Uint8Array {
+    const needed = roundUp(bytes + overrun, 64)
+    if (this.#next + needed > this.#end) this.#grow(needed)
+    const array = viewMemory(BigInt(this.#next), bytes)
+    this.#known.set(array, this.#next)
+    this.#next += needed
+    this.#bytes += bytes
+    return array
   }
 
   release(): void {

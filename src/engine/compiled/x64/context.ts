@@ -2,6 +2,7 @@ import { unsupported } from '../../../base/errors.js'
 import { codesOf, type Step, type View } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import type { Features } from './features.js'
+import type { PanelPacker } from './panels.js'
 import type { Parameters } from './parameters.js'
 import { chooseVectorMachine, type VectorMachine } from './vector-machine.js'
 
@@ -9,8 +10,12 @@ import { chooseVectorMachine, type VectorMachine } from './vector-machine.js'
 export interface X64Context {
   readonly features: Features
   readonly vectors: VectorMachine
+  /** Most threads that share the work of a kernel. */
+  readonly threads: number
   /** The largest code that the plan's steps write to a buffer. */
   highestCode(view: View): 127 | 255
+  /** Packs weights; without one JavaScript does. */
+  readonly packer?: PanelPacker
 }
 
 /**
@@ -18,14 +23,14 @@ export interface X64Context {
  *
  * @throws TinsmithError `unsupported` where the processor has no AVX2
  */
-export function contextOf(features: Features, steps: readonly Step[] = []): X64Context {
+export function contextOf(features: Features, steps: readonly Step[] = [], threads = 1): X64Context {
   const vectors = chooseVectorMachine(features)
   if (!vectors) throw unsupported('Machine code for x64 needs a processor with AVX2', { hint: 'The WebAssembly kernels do not.' })
   const highestCode = ({ buffer }: View) => {
     const written = steps.map(codesOf).filter((codes) => codes?.output.buffer === buffer)
     return written.length && written.every((codes) => codes!.quantizer.highest === 127) ? 127 : 255
   }
-  return { features, vectors, highestCode }
+  return { features, vectors, threads, highestCode }
 }
 
 /** A kernel of a step. */

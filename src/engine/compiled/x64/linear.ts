@@ -12,7 +12,7 @@ import { coarseError, emitCoarseFunctions } from './functions.js'
 import { gemm, gemmParameters } from './gemm.js'
 import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
 import { panelShares } from './panel-shares.js'
-import { type PanelSource, packPanels, productsThatFit, surveyOf } from './panels.js'
+import { type PanelPacker, type PanelSource, packPanels, productsThatFit, surveyOf } from './panels.js'
 import { multipliersOf, quantizeKernels } from './quantize.js'
 import { mayOverrun } from './rows.js'
 import { widen, widenParameters } from './widen.js'
@@ -80,7 +80,7 @@ async function productKernels(step: Linear, context: X64Context): Promise<Kernel
   return floatKernels(step, await floatsOfBlocks(weight, output.columns), context)
 }
 
-async function floatKernels(step: Linear, weight: Tensor, { features }: X64Context): Promise<Kernels> {
+async function floatKernels(step: Linear, weight: Tensor, { features, packer }: X64Context): Promise<Kernels> {
   const machine = chooseFloatMachine(features)!
   const { epilogue, factor } = await epilogueOf(step)
   const source = {
@@ -90,7 +90,7 @@ async function floatKernels(step: Linear, weight: Tensor, { features }: X64Conte
     codes: (await weight.read()) as Float32Array,
     start: step.bias && ((await step.bias.read()) as Float32Array),
   }
-  return [panelKernel(step, machine, epilogue, source, { address: step.input }, { stride: step.input })]
+  return [panelKernel(step, machine, epilogue, source, packer, { address: step.input }, { stride: step.input })]
 }
 
 async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' }>, context: X64Context): Promise<Kernels> {
@@ -100,7 +100,8 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
   const { epilogue, factor } = await epilogueOf(step, weight.input.kind === 'rows')
-  const survey = surveyOf(codes, outputs)
+  const { features, packer } = context
+  const survey = packer?.survey(codes, outputs) ?? surveyOf(codes, outputs)
   const zeroPoint = weight.input.kind === 'static' ? weight.input.zeroPoint : 0
   const source: PanelSource = {
     inputs,
@@ -116,12 +117,11 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
         }
       : { scale }),
   }
-  const { features } = context
   const exact = features.avx512Vnni || features.avxVnni
-  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit({ codes, outputs }, context.highestCode(input), survey))!
+  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(survey, context.highestCode(input)))!
   const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
   if (machine.group === 4)
-    return [panelKernel(step, machine, epilogue, source, { address: input }, { stride: input }, parameters, features.amxInt8)]
+    return [panelKernel(step, machine, epilogue, source, packer, { address: input }, { stride: input }, parameters, features.amxInt8)]
   const stride = 2 * roundUp(inputs, 16)
   const wide: Word = { scratch: stride, per: output.buffer.per }
   const widening = stepKernel({
@@ -138,7 +138,7 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
       outputStride: stride,
     },
   })
-  return [widening, panelKernel(step, machine, epilogue, source, wide, stride, parameters)]
+  return [widening, panelKernel(step, machine, epilogue, source, packer, wide, stride, parameters)]
 }
 
 /** What follows the sums of a product, and the factors for it. */
@@ -157,18 +157,20 @@ function panelKernel(
   machine: DotMachine,
   epilogue: Epilogue,
   source: PanelSource,
+  packer: PanelPacker | undefined,
   activations: Word,
   activationStride: Word,
   rowParameters?: View,
   tiles = false,
 ): StepKernel<Uint8Array> {
   const layout = tiles ? dotMachines.avx512Vnni : machine
-  const panels = packPanels(source, {
+  const panelLayout = {
     machine: layout,
     order: panelOrder(epilogue),
     overlap: residual?.buffer === output.buffer ? 'skip' : 'repeat',
     ...(tiles && { inputMultiple: amxInputMultiple }),
-  })
+  } as const
+  const panels = packPanels(source, panelLayout, packer)
   const words = {
     activations,
     activationStride,

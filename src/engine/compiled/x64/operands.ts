@@ -4,14 +4,21 @@ export type RegisterKind = 'r64' | 'r32' | 'r8' | 'xmm' | 'ymm' | 'zmm' | 'k' | 
 const general = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi']
 const bytes = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil']
 
+const kinds: Readonly<Record<RegisterKind, number>> = { r64: 0, r32: 1, r8: 2, xmm: 3, ymm: 4, zmm: 5, k: 6, tmm: 7 }
+
 /** A register; a vector may carry the mask under which it is written. */
 export class Register<K extends RegisterKind = RegisterKind> {
+  /** Equal for registers that can stand for each other in every instruction; from 1 to 48. */
+  readonly signature: number
+
   constructor(
     readonly kind: K,
     readonly index: number,
     readonly mask?: Mask,
     readonly zeroing = false,
-  ) {}
+  ) {
+    this.signature = 1 + 6 * kinds[kind] + (index > 15 ? 3 : 0) + (mask ? 1 + Number(zeroing) : 0)
+  }
 
   /** The same register, written only where the mask is set. */
   masked(mask: Mask): Register<K> {
@@ -61,12 +68,16 @@ export function as<K extends RegisterKind>(kind: K, register: Register): Registe
 
 /** A place in the code, for jumps and for constants that lie beside the code. */
 export class Label {
+  readonly signature = 49
   /** Offset from the start of the code, or -1 until it is bound. */
   position = -1
 }
 
 /** A place in memory: base + index * scale + displacement, or a label. */
 export class Memory {
+  /** As registers have it; from 50 to 57. */
+  readonly signature: number
+
   constructor(
     readonly base: General | Label,
     readonly index: General | undefined,
@@ -74,7 +85,9 @@ export class Memory {
     readonly displacement: number,
     readonly mask?: Mask,
     readonly broadcast = false,
-  ) {}
+  ) {
+    this.signature = 50 + (base instanceof Label ? 4 : 0) + (broadcast ? 2 : 0) + (mask ? 1 : 0)
+  }
 
   /** The place `bytes` further on. */
   plus(bytes: number): Memory {

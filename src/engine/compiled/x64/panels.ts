@@ -33,6 +33,31 @@ export interface PanelLayout {
   readonly inputMultiple?: number
 }
 
+/** Gives memory for panels and does faster what this file does. */
+export interface PanelPacker {
+  /** Memory of zeros. */
+  allocate(bytes: number): Uint8Array
+  /** As {@link surveyOf}. */
+  survey(codes: Int8Array, outputs: number): CodeSurvey
+  /** Brings panels that lie side by side into fours of inputs; false where it is made for others. */
+  pack(panels: WholePanels): boolean
+}
+
+/** Panels of codes without columns that are left out. */
+export interface WholePanels {
+  /** [inputs, outputs], row major */
+  readonly codes: Int8Array
+  readonly outputs: number
+  /** First column of the first, and how many there are. */
+  readonly first: number
+  readonly count: number
+  /** For each place in a panel its column. */
+  readonly places: Int32Array
+  /** From where the codes of the first go, and bytes from one to the next. */
+  readonly target: Uint8Array
+  readonly stride: number
+}
+
 /** Weights in the order in which a kernel reads them. */
 export interface Panels {
   readonly bytes: Uint8Array
@@ -45,8 +70,6 @@ export interface Panels {
   readonly lastColumn: number
 }
 
-const codeTypes = { 1: Float32Array, 2: Int16Array, 4: Int8Array }
-
 /** Words of a column in front of a panel's weights: start, scale, bias, sum of codes, factor. */
 export const headerWords = 5
 
@@ -54,7 +77,7 @@ export const headerWords = 5
  * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then `[groups][columns][group]`
  * codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
  */
-export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
+export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: PanelPacker): Panels {
   const { inputs, outputs, codes } = linear
   const { machine, order, overlap } = layout
   if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} codes`)
@@ -64,101 +87,88 @@ export function packPanels(linear: PanelSource, layout: PanelLayout): Panels {
   const count = Math.ceil(outputs / columns)
   const lastColumn = Math.max(0, outputs - columns)
   const stride = 4 * columns * (headerWords + groups)
-  const bytes = new Uint8Array(count * stride)
-  const places = columnOrder(machine, order)
+  const bytes = packer?.allocate(count * stride) ?? new Uint8Array(count * stride)
+  const places = Int32Array.from(columnOrder(machine, order))
   const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? surveyOf(codes, outputs).sums)
+  const header = columns * headerWords
+  const packed = (panel: number, first: number, count: number) => {
+    if (!packer || !count || machine.group !== 4 || codes instanceof Float32Array) return false
+    return packer.pack({ codes, outputs, first, count, places, target: bytes.subarray(panel * stride + 4 * header), stride })
+  }
+  const side = Math.floor(outputs / columns)
+  const isSidePacked = packed(0, 0, side)
+  const isLastPacked = overlap === 'repeat' && side > 0 && packed(side, lastColumn, count - side)
+  const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+  const integers = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
   for (let panel = 0; panel < count; panel++) {
     const first = Math.min(panel * columns, lastColumn)
-    const body = bytes.subarray(panel * stride, (panel + 1) * stride)
-    const header = new DataView(body.buffer, body.byteOffset)
-    const words = new codeTypes[machine.group](body.buffer, body.byteOffset)
-    const weights = words.subarray((4 * columns * headerWords) / words.BYTES_PER_ELEMENT)
-    const filled = [...places.keys()].filter((place) => {
-      const n = first + places[place]
-      return n < outputs && (overlap === 'repeat' || n >= panel * columns)
-    })
-    for (const place of filled) {
-      const n = first + places[place]
-      if (machine.group === 1) header.setFloat32(4 * place, linear.start?.[n] ?? 0, true)
-      else header.setInt32(4 * place, linear.start?.[n] ?? 0, true)
-      header.setFloat32(4 * (columns + place), linear.scale?.[n] ?? 1, true)
-      header.setFloat32(4 * (2 * columns + place), linear.bias?.[n] ?? 0, true)
-      header.setFloat32(4 * (3 * columns + place), sums?.[n] ?? 0, true)
-      header.setFloat32(4 * (4 * columns + place), linear.factor?.[n] ?? 1, true)
-    }
-    const to = Int32Array.from(filled)
-    const from = Int32Array.from(filled, (place) => first + places[place])
-    if (codes instanceof Float32Array) packFloats(weights as Float32Array, codes, outputs, columns, to, from)
-    else if (machine.group === 4) packBytes(new Int32Array(weights.buffer, weights.byteOffset), codes, outputs, columns, to, from)
-    else packWords(weights as Int16Array, codes, outputs, columns, to, from)
+    const least = overlap === 'repeat' ? 0 : panel * columns
+    const from = places.map((place) => (first + place < outputs && first + place >= least ? first + place : absent))
+    const start = (panel * stride) / 4
+    writeHeader(floats, machine.group === 1 ? floats : integers, start, linear, sums, from)
+    if (panel < side ? isSidePacked : isLastPacked) continue
+    const body = bytes.subarray(4 * (start + header), (panel + 1) * stride)
+    if (codes instanceof Float32Array) packFloats(floats.subarray(start + header), codes, outputs, from)
+    else if (machine.group === 4) packBytes(integers.subarray(start + header), codes, outputs, from)
+    else packWords(new Int16Array(body.buffer, body.byteOffset, body.length / 2), codes, outputs, from)
   }
   return { bytes, count, groups, stride, lastColumn }
 }
 
-/** The columns `from` of the rows of codes to the places `to`, one input after the other. */
-function packFloats(weights: Float32Array, codes: Float32Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+/** In place of a column that a panel leaves out. */
+const absent = -1
+
+/** The words in front of a panel that begins there, for the columns at its places. */
+function writeHeader(
+  floats: Float32Array,
+  starts: Float32Array | Int32Array,
+  at: number,
+  { start, scale, bias, factor }: PanelSource,
+  sums: Int32Array | undefined,
+  from: Int32Array,
+): void {
+  const columns = from.length
+  for (let place = 0; place < columns; place++) {
+    const n = from[place]
+    if (n === absent) continue
+    starts[at + place] = start ? start[n] : 0
+    floats[at + columns + place] = scale ? scale[n] : 1
+    floats[at + 2 * columns + place] = bias ? bias[n] : 0
+    floats[at + 3 * columns + place] = sums ? sums[n] : 0
+    floats[at + 4 * columns + place] = factor ? factor[n] : 1
+  }
+}
+
+/** The columns of codes to the places of a panel, one input after the other. */
+function packFloats(weights: Float32Array, codes: Float32Array, outputs: number, from: Int32Array): void {
+  const columns = from.length
   for (let row = 0, group = 0; row < codes.length; row += outputs, group += columns)
-    for (let i = 0; i < to.length; i++) weights[group + to[i]] = codes[row + from[i]]
+    for (let place = 0; place < columns; place++) if (from[place] !== absent) weights[group + place] = codes[row + from[place]]
 }
 
 /** The same, with two inputs side by side. */
-function packWords(weights: Int16Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+function packWords(weights: Int16Array, codes: Int8Array, outputs: number, from: Int32Array): void {
+  const columns = from.length
   for (let row = 0, group = 0; row < codes.length; row += 2 * outputs, group += 2 * columns) {
     const hasNext = row + outputs < codes.length
-    for (let i = 0; i < to.length; i++) {
-      const at = row + from[i]
-      weights[group + 2 * to[i]] = codes[at]
-      weights[group + 2 * to[i] + 1] = hasNext ? codes[at + outputs] : 0
+    for (let place = 0; place < columns; place++) {
+      if (from[place] === absent) continue
+      const at = row + from[place]
+      weights[group + 2 * place] = codes[at]
+      weights[group + 2 * place + 1] = hasNext ? codes[at + outputs] : 0
     }
   }
 }
 
-/** The same, with four inputs in each word of 32 bits. */
-function packBytes(words: Int32Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
-  const whole = codes.length - (codes.length % (4 * outputs))
-  if (whole && isInFours(to, from) && outputs % 4 === 0 && codes.byteOffset % 4 === 0)
-    packFours(words, new Int32Array(codes.buffer, codes.byteOffset, whole / 4), outputs / 4, columns, to, from)
-  else packEach(words, codes.subarray(0, whole), outputs, columns, to, from)
-  if (whole < codes.length) {
-    const last = new Int8Array(4 * outputs)
-    last.set(codes.subarray(whole))
-    packEach(words.subarray((whole / 4 / outputs) * columns), last, outputs, columns, to, from)
-  }
-}
-
-function packEach(words: Int32Array, codes: Int8Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
+/** The same, with four inputs in each word of 32 bits; beyond the last input there is nothing, which counts as 0. */
+function packBytes(words: Int32Array, codes: Int8Array, outputs: number, from: Int32Array): void {
+  const columns = from.length
   for (let row = 0, group = 0; row < codes.length; row += 4 * outputs, group += columns)
-    for (let i = 0; i < to.length; i++) {
-      const at = row + from[i]
+    for (let place = 0; place < columns; place++) {
+      if (from[place] === absent) continue
+      const at = row + from[place]
       const low = (codes[at] & 255) | ((codes[at + outputs] & 255) << 8)
-      words[group + to[i]] = low | ((codes[at + 2 * outputs] & 255) << 16) | (codes[at + 3 * outputs] << 24)
-    }
-}
-
-/** Whether columns come in fours, side by side here and there. */
-function isInFours(to: Int32Array, from: Int32Array): boolean {
-  const isNext = (places: Int32Array, i: number) => places[i] === places[i - (i % 4)] + (i % 4)
-  return to.length % 4 === 0 && to.every((_, i) => isNext(to, i) && isNext(from, i) && (i % 4 || from[i] % 4 === 0))
-}
-
-/** Four columns of four inputs at a time: a transposition of 4 x 4 bytes in words. */
-function packFours(words: Int32Array, fours: Int32Array, outputs: number, columns: number, to: Int32Array, from: Int32Array): void {
-  for (let row = 0, group = 0; row < fours.length; row += 4 * outputs, group += columns)
-    for (let i = 0; i < to.length; i += 4) {
-      const at = row + (from[i] >> 2)
-      const place = group + to[i]
-      const a = fours[at]
-      const b = fours[at + outputs]
-      const c = fours[at + 2 * outputs]
-      const d = fours[at + 3 * outputs]
-      const abEven = (a & 0x00ff00ff) | ((b & 0x00ff00ff) << 8)
-      const abOdd = ((a >>> 8) & 0x00ff00ff) | (b & 0xff00ff00)
-      const cdEven = (c & 0x00ff00ff) | ((d & 0x00ff00ff) << 8)
-      const cdOdd = ((c >>> 8) & 0x00ff00ff) | (d & 0xff00ff00)
-      words[place] = (abEven & 0xffff) | (cdEven << 16)
-      words[place + 1] = (abOdd & 0xffff) | (cdOdd << 16)
-      words[place + 2] = (abEven >>> 16) | (cdEven & 0xffff0000)
-      words[place + 3] = (abOdd >>> 16) | (cdOdd & 0xffff0000)
+      words[group + place] = low | ((codes[at + 2 * outputs] & 255) << 16) | (codes[at + 3 * outputs] << 24)
     }
 }
 
@@ -175,24 +185,34 @@ function columnOrder(machine: DotMachine, order: PanelLayout['order']): number[]
 export interface CodeSurvey {
   /** [outputs]: the sum of each column. */
   readonly sums: Int32Array
-  /** Least and greatest sum of the codes of inputs 2i and 2i + 1 in a column. */
+  /** Least and greatest sum of the codes of inputs 2i and 2i + 1 in a column; 0 counts too. */
   readonly pairs: readonly [number, number]
+  /** Least sum of the negative codes and greatest of the positive ones of inputs 8i + (0, 1, 4, 5), or 8i + (2, 3, 6, 7), in a column. */
+  readonly fours: readonly [number, number]
 }
 
-/** Looks at each code once. */
+/** Looks at codes [inputs, outputs]. */
 export function surveyOf(codes: Int8Array, outputs: number): CodeSurvey {
   const sums = new Int32Array(outputs)
-  let [least, greatest] = [0, 0]
-  const paired = codes.length - (codes.length % (2 * outputs))
-  for (let row = 0; row < paired; row += 2 * outputs)
-    for (let n = 0; n < outputs; n++) {
-      const sum = codes[row + n] + codes[row + outputs + n]
-      sums[n] += sum
-      if (sum > greatest) greatest = sum
-      else if (sum < least) least = sum
-    }
-  for (let n = 0; paired < codes.length && n < outputs; n++) sums[n] += codes[paired + n]
-  return { sums, pairs: [least, greatest] }
+  const [pairs, fours]: [number, number][] = [
+    [0, 0],
+    [0, 0],
+  ]
+  const widen = (range: [number, number], low: number, high: number) => {
+    if (low < range[0]) range[0] = low
+    if (high > range[1]) range[1] = high
+  }
+  for (let row = 0; row < codes.length; row += 8 * outputs)
+    for (let n = 0; n < outputs; n++)
+      for (const first of [0, 2]) {
+        // Beyond the last input there is nothing, which counts as 0.
+        const [a, b, c, d] = [first, first + 1, first + 4, first + 5].map((input) => codes[row + input * outputs + n] | 0)
+        sums[n] += a + b + c + d
+        widen(pairs, Math.min(a + b, c + d), Math.max(a + b, c + d))
+        const positive = Math.max(a, 0) + Math.max(b, 0) + Math.max(c, 0) + Math.max(d, 0)
+        widen(fours, a + b + c + d - positive, positive)
+      }
+  return { sums, pairs, fours }
 }
 
 /**
@@ -201,30 +221,9 @@ export function surveyOf(codes: Int8Array, outputs: number): CodeSurvey {
  *
  * @param largest largest activation, 255 or 127
  */
-export function productsThatFit(
-  { codes, outputs }: { readonly codes: Int8Array; readonly outputs: number },
-  largest: number,
-  { pairs } = surveyOf(codes, outputs),
-): 1 | 2 | 4 {
+export function productsThatFit({ pairs, fours }: CodeSurvey, largest: number): 1 | 2 | 4 {
   const [highest, lowest] = [Math.floor(32767 / largest), -Math.floor(32768 / largest)]
   // Codes of different signs take from each other: alone each of them fits, and so does what is left.
-  if (pairs[0] < lowest || pairs[1] > highest) return 1
-  return foursFit(codes, outputs, [0, 1, 4, 5], highest, lowest) && foursFit(codes, outputs, [2, 3, 6, 7], highest, lowest) ? 4 : 2
-}
-
-function foursFit(codes: Int8Array, outputs: number, offsets: readonly number[], highest: number, lowest: number): boolean {
-  const high = (code: number) => (code > 0 ? code : 0)
-  for (let row = 0; row < codes.length; row += 8 * outputs) {
-    const [a, b, c, d] = offsets.map((offset) => codes.subarray(row + offset * outputs, row + (offset + 1) * outputs))
-    for (let n = 0; n < outputs; n++) {
-      // Beyond the last input there is nothing, which counts as 0.
-      const p = a[n] | 0
-      const q = b[n] | 0
-      const r = c[n] | 0
-      const s = d[n] | 0
-      const most = high(p) + high(q) + high(r) + high(s)
-      if (most > highest || p + q + r + s - most < lowest) return false
-    }
-  }
-  return true
+  const fits = ([least, greatest]: readonly [number, number]) => least >= lowest && greatest <= highest
+  return fits(pairs) ? (fits(fours) ? 4 : 2) : 1
 }

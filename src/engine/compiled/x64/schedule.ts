@@ -1,7 +1,7 @@
 import type { Plan } from '../plan/plan.js'
-import { isView, type View } from '../plan/steps.js'
-import { type MemoryPlan, viewsCollide } from '../program.js'
-import type { Call, Memory, PlacedWord, RowCount, ScratchWord } from './parameter-blocks.js'
+import { isView } from '../plan/steps.js'
+import { TeamBarriers } from '../team-barriers.js'
+import type { Call, Memory, RowCount } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
 import { barrierParameters, type SystemFunctions } from './team.js'
 
@@ -40,19 +40,14 @@ export function callsAlone(kernels: readonly PlacedKernel[]): Call[] {
 export function callsOfTeam(kernels: readonly PlacedKernel[], { plan, amounts, parts, functions }: TeamContext): Call[][] {
   const lists = Array.from({ length: parts }, (): Call[] => [])
   const own = ownMemory(kernels, plan, amounts, parts)
-  let barriers = 0
-  let accesses: Access[] = []
+  const barriers = new TeamBarriers(plan.memory, own)
   for (const [kernel, placed] of kernels.entries()) {
     const sharing = sharingOf(placed, amounts, parts, own)
-    const needed = accessesOf(placed, sharing).filter(({ place }) => 'cache' in place || !own.has('buffer' in place ? place.buffer : place))
-    if (needed.some((access) => accesses.some((earlier) => isConflict(earlier, access, plan.memory)))) {
-      barriers++
-      const values = { team: { shared: 'team' }, target: barriers * parts, cancel: { shared: 'cancel' }, ...functions } as const
+    if (barriers.before(placed, sharing === 'first' ? 'first' : sharing === 'rows' ? placed.rows! : 'all')) {
+      const values = { team: { shared: 'team' }, target: barriers.count * parts, cancel: { shared: 'cancel' }, ...functions } as const
       const words = barrierParameters.names.map((name) => values[name])
       for (const list of lists) list.push({ kernel: 'barrier', words })
-      accesses = []
     }
-    accesses.push(...needed)
     for (const [part, list] of lists.entries()) {
       const words = sharing === 'shares' ? placed.shares!.get(parts)![part] : placed.words
       if (sharing === 'rows') list.push({ kernel, words: placed.words, rows: placed.rows })
@@ -106,37 +101,8 @@ function memoriesOf({ words }: PlacedKernel): Memory[] {
   })
 }
 
-/** What a kernel may write. One with shares reads what the step's kernels before it have left in scratch memory. */
+/** What a kernel may write. One with shares reads what the step's kernels before it have left in scratch memory that is not shared. */
 function memoriesWritten(kernel: PlacedKernel, parts: number): Memory[] {
   const { written, shares } = kernel
-  return memoriesOf(kernel).filter((memory) => ('scratch' in memory ? !shares?.has(parts) : written.has(memory)))
-}
-
-/** A place in memory that a kernel reads or writes. */
-interface Access {
-  readonly place: View | ScratchWord | Extract<PlacedWord, { cache: unknown }>
-  readonly writes: boolean
-  readonly step: number
-  /** Who does it: the first thread, each its own rows of a kind, or all. */
-  readonly by: 'first' | 'all' | RowCount
-}
-
-function accessesOf({ words, written, step, rows }: PlacedKernel, sharing: Sharing): Access[] {
-  const by = sharing === 'first' ? 'first' : sharing === 'rows' ? rows! : 'all'
-  return words.flatMap((word): Access[] => {
-    if (typeof word !== 'object') return []
-    if ('cache' in word) return [{ place: word, writes: true, step, by }]
-    if ('scratch' in word) return word.per ? [{ place: word, writes: true, step, by }] : []
-    if (!('address' in word) || !isView(word.address)) return []
-    return [{ place: word.address, writes: written.has(word.address.buffer), step, by }]
-  })
-}
-
-function isConflict(earlier: Access, later: Access, memory: MemoryPlan): boolean {
-  if (!(earlier.writes || later.writes) || (earlier.by === 'first' && later.by === 'first')) return false
-  const isOwn = earlier.by === later.by && later.by !== 'all'
-  const [a, b] = [earlier.place, later.place]
-  if ('buffer' in a && 'buffer' in b) return viewsCollide(memory, a, b, isOwn)
-  if ('scratch' in a && 'scratch' in b) return a === b ? !isOwn : earlier.step !== later.step
-  return 'cache' in a && 'cache' in b && a.cache.layer === b.cache.layer && a.cache.part === b.cache.part
+  return memoriesOf(kernel).filter((memory) => ('scratch' in memory ? memory.shared || !shares?.has(parts) : written.has(memory)))
 }

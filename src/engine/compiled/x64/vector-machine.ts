@@ -27,6 +27,9 @@ export function chooseVectorMachine(features: Features): VectorMachine | undefin
   return features.avx512 ? vectorMachines.avx512 : features.avx2 ? vectorMachines.avx2 : undefined
 }
 
+const float = new Float32Array(1)
+const bitsOfFloat = new Int32Array(float.buffer)
+
 /**
  * Constants of a kernel, each a vector; they lie behind the code.
  *
@@ -37,17 +40,23 @@ export function chooseVectorMachine(features: Features): VectorMachine | undefin
 export class VectorConstants {
   readonly #label = new Label()
   readonly #vectors: Int32Array[] = []
+  readonly #repeated = new Map<number, Memory>()
 
   constructor(readonly machine: VectorMachine) {}
 
   /** A float32 in every lane. */
   float(value: number): Memory {
-    return this.word(new Int32Array(Float32Array.of(value).buffer)[0])
+    float[0] = value
+    return this.word(bitsOfFloat[0])
   }
 
   /** 32 bits in every lane. */
   word(bits: number): Memory {
-    return this.words(() => bits)
+    const known = this.#repeated.get(bits)
+    if (known) return known
+    const place = this.words(() => bits)
+    this.#repeated.set(bits, place)
+    return place
   }
 
   /** All bits of the first lanes, none of the others. */

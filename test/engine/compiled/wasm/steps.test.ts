@@ -225,10 +225,11 @@ describe('steps over sequences', () => {
           window: fc.constantFrom(undefined, 1, 3, 100),
           softCap: fc.constantFrom(undefined, 0.5, 20),
           cached: fc.boolean(),
+          coded: fc.boolean(),
           lengths: fc.array(fc.constantFrom(1, 2, 5, 24, 31, 70, 150), { minLength: 1, maxLength: 3 }),
           past: fc.constantFrom(0, 1, 7, 100, 290),
         }),
-        async ({ keyValueHeads, group, size, valueSize, causal, window, softCap, cached, lengths, past }) => {
+        async ({ keyValueHeads, group, size, valueSize, causal, window, softCap, cached, coded, lengths, past }) => {
           const b = new PlanBuilder()
           const heads = keyValueHeads * group
           const count = total(lengths)
@@ -236,9 +237,10 @@ describe('steps over sequences', () => {
           const query = b.rows(heads * size, numbers(count * heads * size, 1))
           const key = b.rows(keyColumns, numbers(count * keyColumns, 2))
           const value = b.rows(valueColumns, numbers(count * valueColumns, 3))
-          const cache = cached ? b.cache({ keyColumns, valueColumns }) : undefined
+          const cache = cached ? b.cache({ keyColumns, valueColumns, ...(coded && { scales: keyValueHeads }) }) : undefined
+          const cacheDtype = coded ? 'int8' : 'float32'
           const output = b.buffer(heads * valueSize)
-          const options = { causal, window: causal ? window : undefined, softCap, cache, scale: 0.7 }
+          const options = { causal, window: causal ? window : undefined, softCap, cache, cacheDtype, scale: 0.7 } as const
           b.output('out', b.add({ kind: 'attention', query, key, value, heads, keyValueHeads, ...options, output }))
           await agree(b.plan(), { lengths, pasts: lengths.map((_, i) => (cached ? past + i : 0)) })
         },

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { Random } from '../../../../src/base/random.js'
-import type { CacheLayer } from '../../../../src/engine/compiled/plan/plan.js'
+import type { CacheLayer, CachePart } from '../../../../src/engine/compiled/plan/plan.js'
 import { type Buffer, rowBytes, type StepOf, type View } from '../../../../src/engine/compiled/plan/steps.js'
 import type { Rows } from '../../../../src/engine/compiled/reference/arrays.js'
 import { attend } from '../../../../src/engine/compiled/reference/attention.js'
+import { ReferenceCache } from '../../../../src/engine/compiled/reference/backend.js'
 import type { Arena } from './arena.js'
 import { StepMemory, type TestSequence } from './step-calls.js'
 
@@ -21,6 +22,10 @@ export interface AttentionCase {
   readonly spread: number
   readonly sequences: readonly TestSequence[]
   readonly cached: boolean
+  /** Whether the cache holds codes. */
+  readonly coded: boolean
+  /** How many share the work. */
+  readonly threads: number
 }
 
 const sizes = fc.constantFrom(1, 3, 8, 12, 16, 24, 32, 40, 64)
@@ -43,6 +48,8 @@ function casesOf(
       softCap: fc.option(fc.constantFrom(1, 30), { nil: undefined }),
       spread: fc.constantFrom(0.01, 1, 3),
       cached: fc.boolean(),
+      coded: fc.boolean(),
+      threads: fc.integer({ min: 1, max: 3 }),
       sequences: fc.array(fc.record({ rows: lengths, past: lengths, room: fc.constantFrom(0, 3) }), { maxLength }),
     })
     .map(({ valueSize, sequences, cached, ...rest }) => ({
@@ -61,7 +68,7 @@ export const longAttentionCases = casesOf(1, fc.constantFrom(1, 3), fc.constantF
 
 /** Queries, keys and values side by side in one buffer, as a product with joined weights leaves them. */
 function stepOf(one: AttentionCase): StepOf<'attention'> {
-  const { keyValueHeads, group, headSize, valueSize, causal, window, softCap, cached } = one
+  const { keyValueHeads, group, headSize, valueSize, causal, window, softCap, cached, coded } = one
   const heads = group * keyValueHeads
   const widths = [heads * headSize, keyValueHeads * headSize, keyValueHeads * valueSize]
   const joined: Buffer = { name: 'joined', per: 'token', columns: widths.reduce((a, b) => a + b), dtype: 'float32' }
@@ -86,6 +93,7 @@ function stepOf(one: AttentionCase): StepOf<'attention'> {
     softCap,
     output,
     cache: cached ? 1 : undefined,
+    cacheDtype: coded ? 'int8' : 'float32',
   }
 }
 
@@ -94,7 +102,8 @@ const untouched = 12345
 /** Memory for the step with random contents. */
 function memoryOf(arena: Arena, one: AttentionCase, step: StepOf<'attention'>): StepMemory {
   const random = new Random(one.seed)
-  const layer: CacheLayer = { keyColumns: step.key.columns, valueColumns: step.value.columns }
+  const columns = { keyColumns: step.key.columns, valueColumns: step.value.columns }
+  const layer: CacheLayer = { ...columns, ...(one.coded && { scales: one.keyValueHeads }) }
   const memory = new StepMemory(arena, one.sequences, one.cached ? [{ keyColumns: 3, valueColumns: 2 }, layer] : [])
   const fill = (values: Float32Array) => {
     for (const i of values.keys()) values[i] = one.spread * random.normal()
@@ -102,9 +111,12 @@ function memoryOf(arena: Arena, one: AttentionCase, step: StepOf<'attention'>): 
   fill(memory.rows(step.query.buffer))
   memory.rows(step.output.buffer).fill(untouched)
   if (one.cached) {
-    for (const sequence of one.sequences.keys()) {
-      fill(memory.cache(sequence, 1, 'keys'))
-      fill(memory.cache(sequence, 1, 'values'))
+    for (const [sequence, { capacity }] of memory.caches.entries()) {
+      for (const [part, { columns }] of Object.entries({ keys: step.key, values: step.value })) {
+        const values = new Float32Array(capacity * columns)
+        fill(values)
+        memory.caches[sequence].write(1, part as CachePart, values)
+      }
     }
   }
   return memory
@@ -114,12 +126,20 @@ function rowsOf(memory: StepMemory, { buffer, column, columns }: View): Rows<Flo
   return { data: memory.rows(buffer).subarray(column), count: memory.tokens, stride: rowBytes(buffer) / 4, columns }
 }
 
-/** What the reference makes of the memory before the kernel ran: the whole output buffer, and the caches. */
+/**
+ * What the reference makes of the memory before the kernel ran: the whole output buffer, the caches, and the size of values: outputs are averages of
+ * them, which may cancel out.
+ */
 function expectedOf(one: AttentionCase, step: StepOf<'attention'>, memory: StepMemory) {
   const expected = memory.rows(step.output.buffer).slice()
   const output = { ...rowsOf(memory, step.output), data: expected.subarray(step.output.column) }
-  let first = 0
-  const caches = one.sequences.map(({ rows, past = 0 }, sequence) => {
+  const caches = memory.caches.map(({ layers, capacity }, sequence) => {
+    const cache = new ReferenceCache(layers, capacity)
+    cache.copy(memory.caches[sequence], capacity)
+    return cache
+  })
+  let [first, size] = [0, 0]
+  for (const [sequence, { rows, past = 0 }] of one.sequences.entries()) {
     const [keys, values] = (
       [
         ['keys', step.key],
@@ -128,18 +148,18 @@ function expectedOf(one: AttentionCase, step: StepOf<'attention'>, memory: StepM
     ).map(([part, view]) => {
       const fresh = rowsOf(memory, view)
       if (!one.cached) return { data: fresh.data.subarray(first * fresh.stride), stride: fresh.stride, tokens: rows }
-      const data = memory.cache(sequence, 1, part).slice()
+      const cache = caches[sequence]
       for (let row = 0; row < rows; row++) {
         const start = (first + row) * fresh.stride
-        data.set(fresh.data.subarray(start, start + view.columns), (past + row) * view.columns)
+        cache.write(1, part, fresh.data.subarray(start, start + view.columns), past + row)
       }
-      return { data, stride: view.columns, tokens: past + rows }
+      return { data: cache.read(1, part, past + rows), stride: view.columns, tokens: past + rows }
     })
     attend(step, rowsOf(memory, step.query), keys, values, first, rows, output)
     first += rows
-    return { keys: keys.data, values: values.data }
-  })
-  return { output: expected, caches }
+    size = Math.max(size, largest(values.data))
+  }
+  return { output: expected, caches, size }
 }
 
 /** An attention in memory, ready to be computed. */
@@ -159,8 +179,6 @@ export function placeAttention(arena: Arena, one: AttentionCase): PlacedAttentio
   const step = stepOf(one)
   const memory = memoryOf(arena, one, step)
   const expected = expectedOf(one, step, memory)
-  // Outputs are averages of values, which may cancel out.
-  const size = largest(one.cached ? expected.caches.flatMap(({ values }) => [...values]) : memory.rows(step.query.buffer))
   const { column, columns, buffer } = step.output
   const isInside = (i: number) => {
     const place = i % (rowBytes(buffer) / 4)
@@ -170,14 +188,19 @@ export function placeAttention(arena: Arena, one: AttentionCase): PlacedAttentio
     const output = memory.rows(buffer)
     const inside = [...output.keys()].filter(isInside)
     const difference = largest(inside.map((i) => output[i] - expected.output[i]))
-    const caches = one.cached ? expected.caches : []
+    const layers = one.cached ? ([0, 1] as const) : []
     return [
-      ...(difference <= 1e-5 * size ? [] : [`the output, by ${difference}`]),
+      ...(difference <= 1e-5 * expected.size ? [] : [`the output, by ${difference}`]),
       ...[...output.keys()].filter((i) => !isInside(i) && output[i] !== untouched).map((i) => `beside the output at ${i}`),
-      ...caches.flatMap((parts, sequence) =>
-        (['keys', 'values'] as const)
-          .filter((part) => memory.cache(sequence, 1, part).some((value, i) => value !== parts[part][i]))
-          .map((part) => `the cached ${part} of sequence ${sequence}`),
+      ...expected.caches.flatMap((cache, sequence) =>
+        layers.flatMap((layer) =>
+          (['keys', 'values'] as const)
+            .filter((part) => {
+              const [got, want] = [memory.caches[sequence], cache].map((one) => one.read(layer, part, cache.capacity))
+              return got.some((value, i) => value !== want[i])
+            })
+            .map((part) => `the cached ${part} of sequence ${sequence}`),
+        ),
       ),
     ]
   }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../../../src/base/random.js'
+import type { StepKernel } from '../../../../src/engine/compiled/program.js'
 import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { attentionKernels } from '../../../../src/engine/compiled/x64/attention.js'
 import { x64Backend } from '../../../../src/engine/compiled/x64/backend.node.js'
@@ -18,9 +19,16 @@ import { runsHere } from './machine.js'
 const features = runsHere ? processorFeatures() : undefined
 const machines = Object.values(vectorMachines)
 
+const mostThreads = 3
+
 function kernelsOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number]) {
-  const context: X64Context = { features: features!, vectors: machine, highestCode: () => 255 }
+  const context: X64Context = { features: features!, vectors: machine, threads: mostThreads, highestCode: () => 255 }
   return attentionKernels(step, context)
+}
+
+/** The words of each call: of one thread, or of several, one after the other. */
+function wordsOf({ words, split }: StepKernel<Uint8Array>, threads: number) {
+  return threads > 1 && split ? Array.from({ length: threads }, (_, part) => split(part, threads)!) : [words]
 }
 
 describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name', (machine) => {
@@ -33,10 +41,10 @@ describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name
     const arena = new GuardedArena()
     try {
       const placed = placeAttention(arena, one)
-      for (const { key, code, words } of kernelsOf(placed, machine)) {
-        const mapped = compiled.get(key) ?? mapCode(code())
-        compiled.set(key, mapped)
-        mapped.call(addressOf(placed.memory.block(words)))
+      for (const kernel of kernelsOf(placed, machine)) {
+        const mapped = compiled.get(kernel.key) ?? mapCode(kernel.code())
+        compiled.set(kernel.key, mapped)
+        for (const words of wordsOf(kernel, one.threads)) mapped.call(addressOf(placed.memory.block(words)))
       }
       expect(placed.wrong()).toEqual([])
     } finally {
@@ -89,6 +97,8 @@ const shape = {
   window: 9,
   spread: 1,
   cached: true,
+  coded: false,
+  threads: 1,
 } as const
 const lengths = [
   { rows: 1, past: 20, capacity: 24 },
@@ -98,7 +108,9 @@ const lengths = [
 const uncached = lengths.map(({ rows }) => ({ rows }))
 const samples: readonly AttentionCase[] = [
   { ...shape, sequences: lengths },
-  { ...shape, headSize: 32, valueSize: 32, window: undefined, sequences: lengths },
+  { ...shape, coded: true, threads: 3, sequences: lengths },
+  { ...shape, headSize: 32, valueSize: 32, window: undefined, coded: true, softCap: 3, sequences: lengths },
+  { ...shape, headSize: 32, valueSize: 32, window: undefined, threads: 2, sequences: lengths },
   { ...shape, headSize: 16, valueSize: 8, causal: false, softCap: 5, cached: false, sequences: uncached },
   { ...shape, keyValueHeads: 1, headSize: 64, valueSize: 64, group: 3, softCap: 2, sequences: lengths },
 ]
@@ -107,8 +119,10 @@ describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skip
   it.each(samples)('%j', (one) => {
     const emulated = new EmulatedMachine()
     const placed = placeAttention(emulated, one)
-    for (const { code, words } of kernelsOf(placed, vectorMachines.avx512))
-      emulated.call(emulated.placeBytes(code()), placed.memory.block(words))
+    for (const kernel of kernelsOf(placed, vectorMachines.avx512)) {
+      const code = emulated.placeBytes(kernel.code())
+      for (const words of wordsOf(kernel, one.threads)) emulated.call(code, placed.memory.block(words))
+    }
     emulated.run('sapphire_rapids')
     expect(placed.wrong()).toEqual([])
   })
@@ -117,10 +131,12 @@ describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skip
 describe.skipIf(!hasDisassembler())('code of attentions, read by objdump (skipped where binutils are absent)', () => {
   it.each(machines)('is instructions of $name', (machine) => {
     for (const one of samples) {
-      const code = kernelsOf(placeAttention(new EmulatedMachine(), one), machine).at(-1)!.code()
-      // Constants lie behind the last return.
-      const lines = disassemble(code)
-      const instructions = lines.slice(0, lines.lastIndexOf('ret'))
+      const kernels = kernelsOf(placeAttention(new EmulatedMachine(), one), machine).map(({ code }) => {
+        // Constants lie behind the last return.
+        const lines = disassemble(code())
+        return lines.slice(0, lines.lastIndexOf('ret'))
+      })
+      const instructions = kernels.flat()
       expect(instructions.length).toBeGreaterThan(1000)
       expect(instructions.filter((line) => line.includes('(bad)'))).toEqual([])
       expect(instructions.some((line) => line.includes('zmm'))).toBe(machine.name === 'avx512')

@@ -1,4 +1,5 @@
-import type { CacheLayer } from '../../../../src/engine/compiled/plan/plan.js'
+import { CacheBytes, type CacheSpan } from '../../../../src/engine/compiled/cache-bytes.js'
+import { type CacheLayer, cacheBytes, cacheOffset } from '../../../../src/engine/compiled/plan/plan.js'
 import { type Buffer, isView, rowBytes, type View } from '../../../../src/engine/compiled/plan/steps.js'
 import type { Word } from '../../../../src/engine/compiled/program.js'
 import { type Arena, numbersIn, type Place } from './arena.js'
@@ -13,8 +14,9 @@ export interface TestSequence {
 /** What the kernels of one step are called with, in memory of an arena: every buffer, table and cache has a place of its own. */
 export class StepMemory {
   readonly tokens: number
-  readonly #places = new Map<Buffer | ArrayBufferView | string, Place>()
-  readonly #caches: readonly (Place | undefined)[]
+  readonly #places = new Map<Buffer | ArrayBufferView | Word, Place>()
+  /** Of each sequence. */
+  readonly caches: readonly PlacedCache[]
 
   constructor(
     readonly arena: Arena,
@@ -23,23 +25,13 @@ export class StepMemory {
     readonly numbers: Int32Array = new Int32Array(0),
   ) {
     this.tokens = sequences.reduce((sum, { rows }) => sum + rows, 0)
-    const bytes = layers.reduce((sum, { keyColumns, valueColumns }) => sum + 4 * (keyColumns + valueColumns), 0)
-    this.#caches = sequences.map(({ capacity }) => (capacity ? arena.place(capacity * bytes) : undefined))
+    this.caches = sequences.map(({ capacity = 0 }) => new PlacedCache(arena, layers, capacity))
   }
 
   /** The numbers of a buffer, with all columns that its rows have room for. */
   rows(buffer: Buffer): Float32Array {
     const bytes = this.#rowsOf(buffer.per) * rowBytes(buffer)
     return numbersIn(this.#place(buffer, bytes), Float32Array, bytes / 4)
-  }
-
-  /** Keys or values of a sequence [capacity, columns]. */
-  cache(sequence: number, layer: number, part: 'keys' | 'values'): Float32Array {
-    const { capacity = 0 } = this.sequences[sequence]
-    const { address, bytes } = this.#caches[sequence]!
-    const start = capacity * this.#cacheBytes(layer, part)
-    const columns = this.layers[layer][part === 'keys' ? 'keyColumns' : 'valueColumns']
-    return numbersIn({ address, bytes: bytes.subarray(start) }, Float32Array, capacity * columns)
   }
 
   /** The words as a kernel gets them. */
@@ -52,10 +44,10 @@ export class StepMemory {
     if ('float' in word) return BigInt(new Int32Array(Float32Array.of(word.float).buffer)[0])
     if ('stride' in word) return BigInt(rowBytes(word.stride.buffer))
     if ('rows' in word) return BigInt(word.rows === 'kept' ? 0 : this.#rowsOf(word.rows))
-    if ('scratch' in word) return this.#place('scratch', word.scratch).address
+    if ('scratch' in word) return this.#place(word, word.scratch * (word.per ? this.#rowsOf(word.per) : 1)).address
     if ('constant' in word) return this.#copy(word.constant)
     if ('sequences' in word) return this.#table()
-    if ('cache' in word) return BigInt(this.#cacheBytes(word.cache.layer, word.cache.part))
+    if ('cache' in word) return BigInt(cacheOffset({ caches: this.layers }, word.cache.layer, word.cache.part))
     return isView(word.address) ? this.#view(word.address) : this.#copy(this.numbers)
   }
 
@@ -67,7 +59,7 @@ export class StepMemory {
     let first = 0
     const words = this.sequences.flatMap(({ rows, past = 0, capacity = 0 }, i) => {
       first += rows
-      return [first - rows, rows, past, this.#caches[i]?.address ?? 0, capacity]
+      return [first - rows, rows, past, this.caches[i].address, capacity]
     })
     return this.#copy(BigInt64Array.from(words, BigInt))
   }
@@ -78,7 +70,7 @@ export class StepMemory {
     return place.address
   }
 
-  #place(of: Buffer | ArrayBufferView | string, bytes: number): Place {
+  #place(of: Buffer | ArrayBufferView | Word, bytes: number): Place {
     const place = this.#places.get(of) ?? this.arena.place(Math.max(bytes, 64))
     this.#places.set(of, place)
     return place
@@ -87,10 +79,31 @@ export class StepMemory {
   #rowsOf(kind: Buffer['per'] | 'kept'): number {
     return kind === 'token' ? this.tokens : this.sequences.length
   }
-
-  /** Bytes before the keys or values of a layer, for each token of capacity. */
-  #cacheBytes(layer: number, part: 'keys' | 'values'): number {
-    const before = this.layers.slice(0, layer).reduce((sum, { keyColumns, valueColumns }) => sum + keyColumns + valueColumns, 0)
-    return 4 * (before + (part === 'values' ? this.layers[layer].keyColumns : 0))
-  }
 }
+
+/** A cache in memory of an arena. */
+export class PlacedCache extends CacheBytes {
+  readonly #place: Place
+
+  constructor(arena: Arena, layers: readonly CacheLayer[], capacity: number) {
+    super(layers, capacity)
+    this.#place = arena.place(cacheBytes(layers) * capacity + cacheOverrun)
+  }
+
+  get address(): bigint {
+    return this.#place.address
+  }
+
+  protected bytesOf({ start, bytes }: CacheSpan): Uint8Array {
+    return this.#place.bytes.slice(start, start + bytes)
+  }
+
+  protected setBytes(start: number, bytes: Uint8Array): void {
+    this.#place.bytes.set(bytes, start)
+  }
+
+  dispose(): void {}
+}
+
+/** Kernels may read so far beyond a cache. */
+const cacheOverrun = 64

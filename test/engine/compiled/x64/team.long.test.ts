@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Random } from '../../../../src/base/random.js'
 import type { Batch } from '../../../../src/engine/compiled/backend.js'
 import type { Plan } from '../../../../src/engine/compiled/plan/plan.js'
-import { type View, whole } from '../../../../src/engine/compiled/plan/steps.js'
+import { type CacheDtype, type View, whole } from '../../../../src/engine/compiled/plan/steps.js'
 import { x64Backend } from '../../../../src/engine/compiled/x64/backend.node.js'
 import type { X64ProgramOptions } from '../../../../src/engine/compiled/x64/program.node.js'
 import { ArrayTensor } from '../../../../src/ir/tensor.js'
@@ -19,7 +19,7 @@ interface Shape {
   readonly group: number
   readonly weights: 'float32' | 'int8' | 'blocks'
   readonly hidden: number
-  readonly cached: boolean
+  readonly cache: CacheDtype | undefined
 }
 
 const positions = 200
@@ -33,7 +33,8 @@ class Transformer {
   }
 
   plan(): Plan {
-    const { layers, headSize, keyValueHeads, group, cached, hidden } = this.shape
+    const { layers, headSize, keyValueHeads, group, cache, hidden } = this.shape
+    const scales = cache === 'int8' && { scales: keyValueHeads }
     const builder = this.#builder
     const columns = keyValueHeads * group * headSize
     const x = builder.rows(columns, this.#normals(positions * columns))
@@ -50,8 +51,9 @@ class Transformer {
         heads: keyValueHeads * group,
         keyValueHeads,
         scale: 1 / Math.sqrt(headSize),
-        causal: cached || layer % 2 === 0,
-        cache: cached ? builder.cache({ keyColumns: key.columns, valueColumns: value.columns }) : undefined,
+        causal: cache !== undefined || layer % 2 === 0,
+        cache: cache && builder.cache({ keyColumns: key.columns, valueColumns: value.columns, ...scales }),
+        cacheDtype: cache,
         output: builder.buffer(columns),
       })
       this.#linear(attended, columns, { residual: x, output: x })
@@ -139,7 +141,7 @@ const shapes = fc.record({
   group: fc.integer({ min: 1, max: 3 }),
   weights: fc.constantFrom('float32' as const, 'int8' as const, 'blocks' as const),
   hidden: fc.constantFrom(32, 96, 160),
-  cached: fc.boolean(),
+  cache: fc.constantFrom(undefined, 'float32' as const, 'int8' as const),
 })
 
 /** All threads together work on everything. */
@@ -147,7 +149,7 @@ const team: Partial<X64ProgramOptions> = { teamOperations: 0, patience: 2 ** 26 
 
 async function expectSame(shape: Shape, run: RunPlanOptions, options: Partial<X64ProgramOptions>, threads: number): Promise<void> {
   const plan = new Transformer(shape).plan()
-  const alone = await runPlan(x64Backend({ guards: true }), plan, run)
+  const alone = await runPlan(x64Backend({ guards: true, teamOperations: Number.POSITIVE_INFINITY }), plan, { ...run, threads })
   const together = await runPlan(x64Backend({ guards: true, ...options }), plan, { ...run, threads })
   expect(together).toEqual(alone)
 }
@@ -161,7 +163,7 @@ describe.skipIf(!runsHere)('a team of threads', () => {
         fc.integer({ min: 0, max: 40 }),
         fc.integer({ min: 2, max: 4 }),
         (shape, lengths, past, threads) => {
-          const pasts = lengths.map((_, i) => (shape.cached ? past * (i + 1) : 0))
+          const pasts = lengths.map((_, i) => (shape.cache ? past * (i + 1) : 0))
           return expectSame(shape, { lengths, pasts }, team, threads)
         },
       ),
@@ -177,7 +179,7 @@ describe.skipIf(!runsHere)('a team of threads', () => {
     ))
 
   it('ends when it is cancelled, and runs on, whatever others do', async () => {
-    const shape: Shape = { seed: 1, layers: 2, headSize: 32, keyValueHeads: 2, group: 2, weights: 'int8', hidden: 160, cached: false }
+    const shape: Shape = { seed: 1, layers: 2, headSize: 32, keyValueHeads: 2, group: 2, weights: 'int8', hidden: 160, cache: undefined }
     const plan = new Transformer(shape).plan()
     const lengths = [1, 5, 60, 190]
     const expected = await Promise.all(lengths.map((length) => runPlan(x64Backend(), plan, { lengths: [length] })))

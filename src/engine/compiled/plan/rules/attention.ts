@@ -50,6 +50,7 @@ export const attentionRules: TranslationRules = {
       window,
       softCap,
       cache,
+      ...(cache !== undefined && { cacheDtype: translator.cacheDtype }),
       output,
     }))
   },

@@ -1,9 +1,12 @@
-import type { StepOf, View } from '../../plan/steps.js'
+import type { CachePart } from '../../plan/plan.js'
+import type { StepOf } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder } from '../module.js'
-import { f32, f32x4, floats, i32, i32x4, integers, type Value, v128 } from '../values.js'
+import { f32, f32x4, floats, i32, i32x4, integers, select, type Value, v128 } from '../values.js'
+import { appendCodes } from './attention-codes.js'
 import { eachKeyPanel, keyWidths, packKeys, packValues, valueWidth } from './attention-panels.js'
+import { emitRangeOfKeys, joinRanges, rangeCount, rangeLayout, rangesWord, state } from './attention-ranges.js'
 import { exponential, hyperbolicTangent } from './functions.js'
 import {
   copies,
@@ -28,16 +31,16 @@ const [queryBlock, keyBlock] = [64, 144]
 /** What a score that does not count is, and below what no maximum goes. */
 const [hidden, lowest] = [-1e30, -1e29]
 
-/** Bytes of a query's state: the largest score so far, and the sum of powers relative to it. */
-const state = { highest: 0, sum: 4, bytes: 8 } as const
-
 /** Attention within each sequence; keys and values are added to their caches first. */
 export function attention(step: StepOf<'attention'>): WasmKernel[] {
-  return step.cache === undefined ? [attend(step)] : [append(step, step.cache, 'keys'), append(step, step.cache, 'values'), attend(step)]
+  if (step.cache === undefined) return [attend(step)]
+  const append = step.cacheDtype === 'int8' ? appendCodes : appendFloats
+  const ranges = rangesWord(step.heads, step.value.columns / step.keyValueHeads)
+  return [append(step, step.cache, 'keys'), append(step, step.cache, 'values'), attend(step, ranges), joinRanges(step, ranges)]
 }
 
 /** Copies the rows of keys or values behind what lies in each sequence's cache. */
-function append({ key, value }: StepOf<'attention'>, layer: number, part: 'keys' | 'values'): WasmKernel {
+function appendFloats({ key, value }: StepOf<'attention'>, layer: number, part: CachePart): WasmKernel {
   const view = part === 'keys' ? key : value
   const { columns } = view
   const words = { ...sequenceTable, ...rowsOf('input', view), unit: { cache: { layer, part } } } as const
@@ -67,23 +70,30 @@ export interface AttentionShape {
   readonly causal: boolean
   readonly window: number | undefined
   readonly softCap: number | undefined
+  /** Whether keys and values are codes. */
+  readonly coded: boolean
 }
 
-function attend(step: StepOf<'attention'>): WasmKernel {
-  const { query, key, value, heads, keyValueHeads, scale, causal, window, softCap, cache, output } = step
-  const shape = { heads, keyValueHeads, size: query.columns / heads, valueSize: value.columns / keyValueHeads, causal, window, softCap }
+/** @param ranges where the sums of ranges of keys lie; with a cache */
+function attend(step: StepOf<'attention'>, ranges?: Word): WasmKernel {
+  const { query, key, value, heads, keyValueHeads, scale, causal, window, softCap, cache, cacheDtype, output } = step
+  const sizes = { size: query.columns / heads, valueSize: value.columns / keyValueHeads }
+  const coded = cache !== undefined && cacheDtype === 'int8'
+  const shape = { heads, keyValueHeads, ...sizes, causal, window, softCap, coded }
+  const elementBytes = coded ? 1 : 4
   const group = heads / keyValueHeads
   const cached = cache !== undefined
-  /** Some of the key value heads, with the queries that read them. */
-  const wordsOf = (first: number, count: number): Record<string, Word> => ({
+  const shareOf = (all: number, part: number, parts: number) => [part, part + 1].map((one) => Math.floor((one * all) / parts))
+  /** Of several queries some of the key value heads; of one, all of them, over some of the ranges of keys. */
+  const wordsOf = ([firstHead, endHead]: readonly number[], [firstRange, endRange]: readonly number[]): Record<string, Word> => ({
     ...sequenceTable,
-    ...rowsOf('query', moved(query, first * group * shape.size)),
-    ...rowsOf('key', moved(key, first * shape.size)),
-    ...rowsOf('value', moved(value, first * shape.valueSize)),
-    ...rowsOf('output', moved(output, first * group * shape.valueSize)),
-    count,
-    cachedKey: 4 * first * shape.size,
-    cachedValue: 4 * first * shape.valueSize,
+    ...rowsOf('query', query),
+    ...rowsOf('key', key),
+    ...rowsOf('value', value),
+    ...rowsOf('output', output),
+    firstHead,
+    endHead,
+    ...(ranges !== undefined && { firstRange, endRange, ranges }),
     keysUnit: cached ? { cache: { layer: cache, part: 'keys' } } : 0,
     valuesUnit: cached ? { cache: { layer: cache, part: 'values' } } : 0,
     scale: { float: scale },
@@ -93,67 +103,105 @@ function attend(step: StepOf<'attention'>): WasmKernel {
     states: { scratch: state.bytes * group * queryBlock },
   })
   const split = (part: number, parts: number) => {
-    const [first, end] = [part, part + 1].map((one) => Math.floor((one * keyValueHeads) / parts))
-    return end > first ? Object.values(wordsOf(first, end - first)) : null
+    const [heads, keys] = [keyValueHeads, cached ? rangeCount : 0].map((all) => shareOf(all, part, parts))
+    return heads[1] > heads[0] || keys[1] > keys[0] ? Object.values(wordsOf(heads, keys)) : null
   }
   const name = `attention ${heads}/${keyValueHeads} of ${shape.size}/${shape.valueSize}`
-  const options = `${causal ? ' causal' : ''}${window ? ` window ${window}` : ''}${softCap ? ` cap ${softCap}` : ''}${cached ? ' cache' : ''}`
-  const whole = kernel(name + options, wordsOf(0, keyValueHeads), (f, w) => {
-    const keyBytes = f.local('i32', cached ? i32.const(4 * key.columns) : w.keyStride)
-    const valueBytes = f.local('i32', cached ? i32.const(4 * value.columns) : w.valueStride)
+  const options = `${causal ? ' causal' : ''}${window ? ` window ${window}` : ''}${softCap ? ` cap ${softCap}` : ''}${cached ? ` ${cacheDtype ?? 'float32'} cache` : ''}`
+  const whole = kernel(name + options, wordsOf([0, keyValueHeads], [0, rangeCount]), (f, w) => {
+    const keyBytes = f.local('i32', cached ? i32.const(elementBytes * key.columns) : w.keyStride)
+    const valueBytes = f.local('i32', cached ? i32.const(elementBytes * value.columns) : w.valueStride)
     eachSequence(f, w.table, w.sequences, ({ first, rows, past, cache: start, capacity }) => {
       if (!cached) f.set(past, i32.const(0))
-      const base = (unit: Local<'i32'>, head: Local<'i32'>, address: Local<'i32'>, stride: Local<'i32'>) =>
-        f.local('i32', cached ? i32.add(i32.add(start, head), i32.mul(capacity, unit)) : i32.add(address, i32.mul(first, stride)))
+      const base = (unit: Local<'i32'>, address: Local<'i32'>, stride: Local<'i32'>) =>
+        f.local('i32', cached ? i32.add(start, i32.mul(capacity, unit)) : i32.add(address, i32.mul(first, stride)))
+      const scalesOf = (unit: Local<'i32'>, columns: number) => f.local('i32', i32.add(start, i32.mul(capacity, i32.add(unit, columns))))
+      const scales = coded && {
+        keys: scalesOf(w.keysUnit, key.columns),
+        values: scalesOf(w.valuesUnit, value.columns),
+        stride: f.local('i32', i32.shl(capacity, 2)),
+      }
       const sequence: Sequence = {
         rows,
         past,
         query: f.local('i32', i32.add(w.query, i32.mul(first, w.queryStride))),
         output: f.local('i32', i32.add(w.output, i32.mul(first, w.outputStride))),
-        keys: base(w.keysUnit, w.cachedKey, w.key, w.keyStride),
-        values: base(w.valuesUnit, w.cachedValue, w.value, w.valueStride),
+        keys: base(w.keysUnit, w.key, w.keyStride),
+        values: base(w.valuesUnit, w.value, w.valueStride),
         keyBytes,
         valueBytes,
+        ...(scales && { scales }),
       }
-      emitSequence(f, shape, w, sequence)
+      if (!cached) {
+        emitSequence(f, shape, w, sequence)
+        return
+      }
+      const isSingle = f.local('i32', i32.eq(rows, 1))
+      const range = f.local('i32', select(isSingle, w.firstRange, i32.const(0)))
+      f.for(range, select(isSingle, w.endRange, i32.const(1)), 1, () => {
+        const sums = f.local('i32', i32.add(w.ranges, i32.mul(range, rangeLayout(heads, shape.valueSize).bytes)))
+        emitSequence(f, shape, w, { ...sequence, single: { isSingle, range, sums } })
+      })
+      f.add(w.ranges, rangeCount * rangeLayout(heads, shape.valueSize).bytes)
     })
   })
   return { ...whole, split }
 }
 
-/** A view from one of its columns on. */
-function moved(view: View, columns: number): View {
-  return { ...view, column: view.column + columns, columns: view.columns - columns }
-}
-
 type Words = Readonly<Record<string, Local<'i32'>>>
-type Sequence = Readonly<Record<'rows' | 'past' | 'query' | 'output' | 'keys' | 'values' | 'keyBytes' | 'valueBytes', Local<'i32'>>>
+type Sequence = Readonly<Record<'rows' | 'past' | 'query' | 'output' | 'keys' | 'values' | 'keyBytes' | 'valueBytes', Local<'i32'>>> & {
+  /** Of codes: those of the first head, and how far the next ones are. */
+  readonly scales?: Readonly<Record<'keys' | 'values' | 'stride', Local<'i32'>>>
+  /** Of one query: which range of keys, and where what it leaves lies. */
+  readonly single?: Readonly<Record<'isSingle' | 'range' | 'sums', Local<'i32'>>>
+}
 
 /** Blocks of queries, heads that share keys, and blocks of keys. */
 function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Sequence): void {
-  const { keyValueHeads, size, valueSize, causal, window, heads } = shape
+  const { keyValueHeads, size, valueSize, causal, window, heads, coded } = shape
   const group = heads / keyValueHeads
+  const elementBytes = coded ? 1 : 4
   const [queries, keyEnd, keyStart, firstKey, keys] = f.localsOf('i32', 5)
   const [query, output, headKeys, headValues] = f.localsOf('i32', 4)
   const done = f.local('i32', i32.const(0))
+  const [head, firstHead, endHead] = copies(f, i32.const(0), w.firstHead, w.endHead)
+  if (s.single) {
+    f.if(s.single.isSingle, () => {
+      f.set(firstHead, i32.const(0))
+      f.set(endHead, i32.const(keyValueHeads))
+    })
+  }
+  const moved = (place: Value<'i32'>, bytes: number) => i32.add(place, i32.mul(firstHead, bytes))
   f.for(done, s.rows, queryBlock, () => {
     f.set(queries, smaller(i32.sub(s.rows, done), i32.const(queryBlock)))
     f.set(keyEnd, i32.add(s.past, causal ? i32.add(done, queries) : s.rows))
     const start = i32.sub(i32.add(i32.add(s.past, done), 1), window ?? 0)
     f.set(keyStart, window ? larger(start, i32.const(0)) : i32.const(0))
-    f.set(query, i32.add(s.query, i32.mul(done, w.queryStride)))
-    f.set(output, i32.add(s.output, i32.mul(done, w.outputStride)))
-    f.set(headKeys, s.keys)
-    f.set(headValues, s.values)
-    const head = f.local('i32', i32.const(0))
-    f.for(head, w.count, 1, () => {
+    f.set(query, moved(i32.add(s.query, i32.mul(done, w.queryStride)), 4 * group * size))
+    f.set(output, moved(i32.add(s.output, i32.mul(done, w.outputStride)), 4 * group * valueSize))
+    f.set(headKeys, moved(s.keys, elementBytes * size))
+    f.set(headValues, moved(s.values, elementBytes * valueSize))
+    const [keyScales, valueScales] = s.scales
+      ? [s.scales.keys, s.scales.values].map((scales) => f.local('i32', i32.add(scales, i32.mul(firstHead, s.scales!.stride))))
+      : []
+    if (s.single) {
+      const { isSingle, range, sums } = s.single
+      f.if(isSingle, () => {
+        emitRangeOfKeys(f, range, keyStart, keyEnd)
+        f.set(output, sums)
+      })
+    }
+    f.set(head, firstHead)
+    f.for(head, endHead, 1, () => {
       emitStart(f, w, { output, queries, columns: group * valueSize, states: group })
       f.set(firstKey, keyStart)
       f.for(firstKey, keyEnd, keyBlock, () => {
         f.set(keys, smaller(i32.sub(keyEnd, firstKey), i32.const(keyBlock)))
-        packKeys(f, { from: i32.add(headKeys, i32.mul(firstKey, s.keyBytes)), stride: s.keyBytes, keys, size, panels: w.keyPanels })
-        const values = i32.add(headValues, i32.mul(firstKey, s.valueBytes))
-        packValues(f, { from: values, stride: s.valueBytes, keys, size: valueSize, panels: w.valuePanels, room: keyBlock })
+        const scalesAt = (scales: Local<'i32'> | undefined) => scales && i32.add(scales, i32.shl(firstKey, 2))
+        const ofKeys = { from: i32.add(headKeys, i32.mul(firstKey, s.keyBytes)), scales: scalesAt(keyScales) }
+        const ofValues = { from: i32.add(headValues, i32.mul(firstKey, s.valueBytes)), scales: scalesAt(valueScales) }
+        packKeys(f, { ...ofKeys, stride: s.keyBytes, keys, size, panels: w.keyPanels })
+        packValues(f, { ...ofValues, stride: s.valueBytes, keys, size: valueSize, panels: w.valuePanels, room: keyBlock })
         // The place of the first query, counted from the block's first key.
         const place = f.local('i32', i32.sub(i32.add(s.past, done), firstKey))
         for (let member = 0; member < group; member++) {
@@ -162,11 +210,20 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
           emitQueries(f, shape, w, { ...from, states, queries, keys, place })
         }
       })
-      emitEnd(f, w, { output, queries, size: valueSize, group })
+      const average = () => emitEnd(f, w, { output, queries, size: valueSize, group })
+      if (s.single) {
+        const kept = f.local(
+          'i32',
+          i32.add(i32.add(s.single.sums, rangeLayout(heads, valueSize).states), i32.mul(head, state.bytes * group)),
+        )
+        f.if(s.single.isSingle, () => emitKeep(f, w, kept, group), average)
+      } else average()
       f.add(query, 4 * group * size)
       f.add(output, 4 * group * valueSize)
-      f.add(headKeys, 4 * size)
-      f.add(headValues, 4 * valueSize)
+      f.add(headKeys, elementBytes * size)
+      f.add(headValues, elementBytes * valueSize)
+      if (keyScales) f.add(keyScales, s.scales!.stride)
+      if (valueScales) f.add(valueScales, s.scales!.stride)
     })
   })
 }
@@ -187,6 +244,14 @@ function emitStart(
   f.for(at, i32.add(w.states, state.bytes * queryBlock * states), state.bytes, () =>
     f.do(f32.store(at, lowest, state.highest), f32.store(at, 0, state.sum)),
   )
+}
+
+/** The states of one query's heads to where they are joined with those of other ranges. */
+function emitKeep(f: FunctionBuilder, w: Words, kept: Local<'i32'>, group: number): void {
+  for (let member = 0; member < group; member++) {
+    const from = i32.add(w.states, state.bytes * queryBlock * member)
+    for (const part of [state.highest, state.sum]) f.do(f32.store(kept, f32.load(from, part), state.bytes * member + part))
+  }
 }
 
 /** Outputs over their sums. */

@@ -12,9 +12,12 @@ export interface ProductForm {
   /** Rows and vectors of four columns of a tile: as many sums as the registers of x64 hold beside what they are made from. */
   readonly rows: number
   readonly vectors: number
-  /** Inputs that one step takes, and bytes that an input has in an activation. */
+  /** Inputs that one step takes, and bytes that an input has in an activation and in a weight. */
   readonly group: number
   readonly inputBytes: number
+  readonly weightBytes: number
+  /** The weights of a step for four columns. */
+  load(address: Local<'i32'>, offset: number): Vector
   multiply(f: FunctionBuilder, activations: Vector, weights: Vector, sum: Local<'v128'>): Vector
 }
 
@@ -26,6 +29,8 @@ const bytesForm = {
   rows: 2,
   group: 4,
   inputBytes: 1,
+  weightBytes: 1,
+  load: v128.load,
   multiply: (f, activations, weights, sum) => addDot(f, weights, activations, sum),
 } as const satisfies Partial<ProductForm>
 
@@ -36,6 +41,8 @@ export const productForms = {
     vectors: 6,
     group: 1,
     inputBytes: 4,
+    weightBytes: 4,
+    load: v128.load,
     multiply: (f, activations, weights, sum) => multiplyAdd(f, activations, weights, sum),
   },
   /** Where products are added up on their way, a register more is needed than where one instruction does all. */
@@ -49,6 +56,8 @@ export const productForms = {
     vectors: 4,
     group: 2,
     inputBytes: 2,
+    weightBytes: 1,
+    load: v128.load8x8_s,
     multiply: (_, activations, weights, sum) => i32x4.add(sum, i32x4.dot_i16x8_s(weights, activations)),
   },
 } as const satisfies Record<string, ProductForm | Record<string, ProductForm>>
@@ -160,20 +169,20 @@ function emitProducts(
   weights: Local<'i32'>,
 ): void {
   const vectors = sums[0].length
-  const bytes = form.group * form.inputBytes
+  const [bytes, weightBytes] = [form.group * form.inputBytes, 4 * form.group * form.weightBytes]
   const inputs = sums.map((_, row) => f.local('i32', i32.add(t.input, i32.mul(t.inputStride, row))))
   const activations = sums.map(() => f.local('v128'))
   const weight = f.local('v128')
   const step = (at: number) => {
     for (const [row, activation] of activations.entries()) f.set(activation, v128.load32_splat(inputs[row], at * bytes))
     for (let v = 0; v < vectors; v++) {
-      f.set(weight, v128.load(weights, 16 * (at * vectors + v)))
+      f.set(weight, form.load(weights, weightBytes * (at * vectors + v)))
       for (const [row, activation] of activations.entries()) f.set(sums[row][v], form.multiply(f, activation, weight, sums[row][v]))
     }
   }
   const advance = (steps: number) => {
     for (const input of inputs) f.add(input, steps * bytes)
-    f.add(weights, steps * vectors * 16)
+    f.add(weights, steps * vectors * weightBytes)
     f.add(t.groups, -steps)
   }
   if (f.module.features.multiplyAdd) {

@@ -1,0 +1,45 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ConstantMemory } from '../../../../src/engine/compiled/x64/constant-memory.node.js'
+import { dotMachines } from '../../../../src/engine/compiled/x64/dot-machine.js'
+import { panelPacker } from '../../../../src/engine/compiled/x64/panel-packer.node.js'
+import { packPanels, surveyOf } from '../../../../src/engine/compiled/x64/panels.js'
+import { runsHere } from './machine.js'
+
+const shapes = fc.record({ inputs: fc.integer({ min: 1, max: 20 }), outputs: fc.integer({ min: 1, max: 150 }) })
+const linears = shapes.chain(({ inputs, outputs }) =>
+  fc.int8Array({ minLength: inputs * outputs, maxLength: inputs * outputs }).map((codes) => ({ inputs, outputs, codes })),
+)
+/** Half of all shapes are such as the machine code takes. */
+const evenLinears = fc.oneof(
+  linears,
+  fc.record({ eights: fc.integer({ min: 1, max: 3 }), outputs: fc.integer({ min: 16, max: 150 }) }).chain(({ eights, outputs }) => {
+    const size = 8 * eights * outputs
+    return fc.int8Array({ minLength: size, maxLength: size }).map((codes) => ({ inputs: 8 * eights, outputs, codes }))
+  }),
+)
+
+describe.skipIf(!runsHere)('codes packed by machine code', () => {
+  it('give the same sums and extremes', () => {
+    const packer = panelPacker(new ConstantMemory())
+    fc.assert(
+      fc.property(evenLinears, ({ codes, outputs }) => {
+        expect(packer.survey(codes, outputs)).toEqual(surveyOf(codes, outputs))
+      }),
+    )
+  })
+
+  it.each(['avx2Quads', 'avx2Bytes', 'avx2Words', 'avx512Vnni'] as const)('give the same panels for %s', (name) => {
+    const constants = new ConstantMemory()
+    const layouts = fc.record({ order: fc.constantFrom('natural', 'packed'), overlap: fc.constantFrom('repeat', 'skip') })
+    fc.assert(
+      fc.property(evenLinears, layouts, (linear, layout) => {
+        const given = { machine: dotMachines[name], ...layout }
+        const panels = packPanels(linear, given, panelPacker(constants))
+        expect({ ...panels, bytes: panels.bytes.slice() }).toEqual(packPanels(linear, given))
+      }),
+      { numRuns: 50 },
+    )
+    constants.release()
+  })
+})
