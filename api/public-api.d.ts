@@ -464,6 +464,7 @@ export declare function evaluate(model: string, text: string, options?: Evaluate
 export interface InspectOptions extends CommandOptions {
     readonly graph?: boolean;
     readonly plan?: boolean;
+    readonly cache?: CacheDtype;
 }
 export interface InspectedLinear {
     readonly name: string;
@@ -519,6 +520,7 @@ export type EngineName = 'ort' | 'web' | 'compiled' | 'auto';
 export interface LoadOptions extends CommandOptions {
     readonly dtype?: DTypeWord;
     readonly engine?: EngineName;
+    readonly cache?: CacheDtype;
     readonly threads?: number;
 }
 export declare function load(model: string, options?: LoadOptions): Promise<Pipeline>;
@@ -624,6 +626,9 @@ export interface DescribedPlan {
     readonly constantBytes: number;
 }
 
+// engine/compiled/plan/steps.d.ts
+export type CacheDtype = 'float32' | 'int8';
+
 // engine/open.d.ts
 export interface OpenOptions extends LoadOptions {
     readonly observe?: readonly string[];
@@ -661,6 +666,7 @@ export interface Session {
     readonly inputs: readonly Port[];
     readonly outputs: readonly Port[];
     run(feeds: Feeds, options?: RunOptions): Promise<Record<string, Output>>;
+    allocate?(elements: number): Promise<Float32Array | undefined>;
     tokenSequence?(): TokenSequence | undefined;
     profile(): Promise<OperatorTime[]>;
     dispose(): Promise<void>;
@@ -861,7 +867,7 @@ export declare class Node {
     input(index: number): Value | null;
     setInput(index: number, value: Value | null): void;
     setAttribute(name: string, attribute: Attribute | null): void;
-    get subgraphs(): Graph[];
+    get subgraphs(): readonly Graph[];
     int(name: string): number | undefined;
     int(name: string, fallback: number): number;
     float(name: string): number | undefined;
@@ -1334,7 +1340,7 @@ export interface Imported {
     readonly warnings: readonly string[];
     readonly added: readonly string[];
 }
-export declare function importModel(text: string | Folder, { head }?: ImportOptions): Promise<Imported>;
+export declare function importModel(text: string | Folder | Source, { head }?: ImportOptions): Promise<Imported>;
 export interface ImportOptions {
     readonly head?: HeadOptions;
 }

@@ -133,10 +133,10 @@ export async function readText(folder: Folder, path: string): Promise<string> {
 }
 
 /** The JSON document of a file in a folder; throws `bad-input` with the parser's reason when it is none. */
-export async function readJson(folder: Folder, path: string): Promise<unknown> {
+export async function readJson(folder: Folder, path: string, parse: (text: string) => unknown = JSON.parse): Promise<unknown> {
   const text = await readText(folder, path)
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch (error) {
     throw badInput(`this is not JSON (${(error as Error).message})`, { where: `${folder.name}/${path}` })
   }

@@ -8,6 +8,7 @@ import { cannotWrite, DiskFolder, FileSource, systemCode } from './files.node.js
 import { missingAsset } from './folders.js'
 import type { FolderEntry, OpenSource } from './platform.js'
 
+export { cacheFolder, environment } from './cache-folder.node.js'
 export { decodeImage } from './decode-image.node.js'
 export { scratchFile } from './scratch.node.js'
 export { checkWritable, removeFolder, writeFolder } from './write-folder.node.js'
@@ -91,20 +92,8 @@ export async function sha256(source: ByteSource | Uint8Array): Promise<string> {
   return hash.digest('hex')
 }
 
-export function cacheFolder(): string {
-  const given = environment('TINSMITH_CACHE')
-  if (given) return path.resolve(given)
-  if (process.platform === 'win32') return path.join(environment('LOCALAPPDATA') ?? path.join(os.homedir(), 'AppData', 'Local'), 'tinsmith')
-  if (process.platform === 'darwin') return path.join(os.homedir(), 'Library', 'Caches', 'tinsmith')
-  return path.join(environment('XDG_CACHE_HOME') ?? path.join(os.homedir(), '.cache'), 'tinsmith')
-}
-
 export function hardwareThreads(): number {
   return os.availableParallelism()
-}
-
-export function environment(name: string): string | undefined {
-  return process.env[name] || undefined
 }
 
 export function processorName(): string {

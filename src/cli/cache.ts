@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { CacheAction, CacheResult } from '../commands/cache.js'
+import type { Act } from './action.js'
 import { oneOf } from './options.js'
-import type { Act } from './program.js'
 import { size } from './words.js'
 
 const actions: readonly CacheAction[] = ['where', 'size', 'clear']

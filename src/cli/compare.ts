@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { CompareOptions, CompareResult } from '../commands/compare.js'
+import type { Act } from './action.js'
 import { wholeNumber } from './options.js'
-import type { Act } from './program.js'
 import { figure, size, table } from './words.js'
 
 export function addCompare(program: Command, act: Act): void {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { Act } from './program.js'
+import type { Act } from './action.js'
 import { count } from './words.js'
 
 /** Failures that people are shown; the JSON document has all. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
+import type { Act } from './action.js'
 import { oneOf } from './options.js'
-import type { Act } from './program.js'
 import { describeWritten } from './result.js'
 
 export function addConvert(program: Command, act: Act): void {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { DemoForm, DemoModel, DemoResult } from '../commands/demo.js'
-import type { Act } from './program.js'
+import type { Act } from './action.js'
 import { duration, figure, size, table } from './words.js'
 
 export function addDemo(program: Command, act: Act): void {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { EvaluateOptions, EvaluateResult } from '../commands/evaluate.js'
-import { dtypeWords, oneOf, wholeNumber } from './options.js'
-import type { Act } from './program.js'
+import type { Act } from './action.js'
+import { cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
 import { count, duration, figure, size, table } from './words.js'
 
 export function addEvaluate(program: Command, act: Act): void {
@@ -11,12 +11,8 @@ export function addEvaluate(program: Command, act: Act): void {
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .argument('<task=file>', 'as in sts=dev.csv (tinsmith list tasks)')
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
-    .option(
-      '--engine <name>',
-      'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)',
-      oneOf('--engine', ['ort', 'web', 'compiled', 'auto']),
-      'ort',
-    )
+    .addOption(engineOption('ort'))
+    .addOption(cacheOption())
     .option('--against <source>', 'the original, to measure beside')
     .option('--columns <names>', 'which columns of the table hold what, as in text=0,label=2')
     .option('--tokens <n>', 'language-model: tokens that are scored', wholeNumber('--tokens', 2))

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
-import type { InspectedGraph, InspectResult } from '../commands/inspect.js'
-import type { Act } from './program.js'
+import type { InspectedGraph, InspectOptions, InspectResult } from '../commands/inspect.js'
+import type { Act } from './action.js'
+import { cacheOption } from './options.js'
 import { count, size, table } from './words.js'
 
 export function addInspect(program: Command, act: Act): void {
@@ -10,8 +11,9 @@ export function addInspect(program: Command, act: Act): void {
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .option('--graph', 'the text of the graph in canonical form')
     .option('--plan', 'the steps that the compiled engine makes of it, with bytes and operations')
+    .addOption(cacheOption())
     .action(
-      act(async (context, [model], options: { graph?: boolean; plan?: boolean }) => {
+      act(async (context, [model], options: InspectOptions) => {
         const { inspect } = await import('../commands/inspect.js')
         const result = await inspect(model, { ...options, ...context })
         return { document: result, text: () => describe(result) }

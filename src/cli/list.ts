@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { Listed, ListKind } from '../commands/list.js'
+import type { Act } from './action.js'
 import { oneOf } from './options.js'
-import type { Act } from './program.js'
 
 const kinds: readonly ListKind[] = ['passes', 'recipes', 'models', 'tasks', 'targets', 'operators']
 

@@ -3,7 +3,5 @@ import { runCommandLine } from './program.js'
 // A reader that is gone (`tinsmith list operators | head`) is no error.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
-const code = await runCommandLine(process.argv.slice(2), process)
-
 // Native threads of a runtime may outlive their work, so the process does not wait for them.
-process.exit(code)
+void runCommandLine(process.argv.slice(2), process).then((code) => process.exit(code))

@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { TinsmithError } from '../base/errors.js'
+import type { Act, Outcome } from './action.js'
 import { addCache } from './cache.js'
 import { addCompare } from './compare.js'
 import { addCompress } from './compress.js'
@@ -11,13 +12,9 @@ import { failureOf, stackOf } from './failure.js'
 import { addInspect } from './inspect.js'
 import { addList } from './list.js'
 import { addRun } from './run.js'
-import { type CommandContext, type Outcome, type Streams, Terminal } from './terminal.js'
+import type { Streams } from './streams.js'
+import { Terminal } from './terminal.js'
 import { addTrain } from './train.js'
-
-/** What a command does with its arguments and options. */
-export type Act = <Options>(
-  work: (context: CommandContext, words: readonly string[], options: Options) => Promise<Outcome>,
-) => (...given: unknown[]) => Promise<void>
 
 /**
  * Runs a command line.

@@ -1,5 +1,5 @@
 import type { Progress, Stage } from '../base/progress.js'
-import type { TextStream } from './terminal.js'
+import type { TextStream } from './streams.js'
 import { duration } from './words.js'
 
 interface OpenStage {

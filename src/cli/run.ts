@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { RunOptions, RunResult } from '../commands/run.js'
-import { dtypeWords, oneOf, wholeNumber } from './options.js'
-import type { Act } from './program.js'
+import type { Act } from './action.js'
+import { cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
 import { figure } from './words.js'
 
 export function addRun(program: Command, act: Act): void {
@@ -11,12 +11,8 @@ export function addRun(program: Command, act: Act): void {
     .argument('<model>', 'folder, .onnx file or hub id (owner/name)')
     .argument('<text|file...>', 'texts, or files with a text a line')
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
-    .option(
-      '--engine <name>',
-      'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)',
-      oneOf('--engine', ['ort', 'web', 'compiled', 'auto']),
-      'ort',
-    )
+    .addOption(engineOption('auto'))
+    .addOption(cacheOption())
     .option('--max-new-tokens <n>', 'most tokens to write', wholeNumber('--max-new-tokens', 1), 128)
     .option('--chat', 'the text is a message of a conversation')
     .action(

@@ -1,30 +1,6 @@
-import type { Progress } from '../base/progress.js'
+import type { Outcome } from './action.js'
 import { ProgressBar } from './progress-bar.js'
-
-/** What a command line command gives: the document for `--json`, the text for people. */
-export interface Outcome {
-  readonly document: unknown
-  text(): string
-}
-
-/** What a command runs with. */
-export interface CommandContext {
-  readonly progress: Progress
-  readonly signal: AbortSignal
-}
-
-/** Where text goes: a stream of the process, or what a test reads. */
-export interface TextStream {
-  readonly isTTY?: boolean
-  readonly columns?: number
-  /** `done` is called when the text is out, or the reader is gone. */
-  write(text: string, done?: () => void): unknown
-}
-
-export interface Streams {
-  readonly stdout: TextStream
-  readonly stderr: TextStream
-}
+import type { Streams, TextStream } from './streams.js'
 
 /** Where a command's words go: one document or text on stdout, progress and warnings on stderr. */
 export class Terminal {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { TrainCommandOptions } from '../commands/train.js'
+import type { Act } from './action.js'
 import { several, wholeNumber } from './options.js'
-import type { Act } from './program.js'
 import { describeTrained } from './result.js'
 
 const examples = `

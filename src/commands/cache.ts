@@ -6,8 +6,8 @@ export const cacheActions = ['where', 'size', 'clear'] as const
 
 export type CacheAction = (typeof cacheActions)[number]
 
-/** Names of Tinsmith's caches: files of the hub, finished steps of recipes. */
-const caches = ['hub', 'steps'] as const
+/** Names of Tinsmith's caches: files of the hub, finished steps of recipes, compiled code of the package. */
+const caches = ['hub', 'steps', 'code'] as const
 
 export interface CacheResult {
   readonly path: string

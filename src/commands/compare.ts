@@ -71,8 +71,8 @@ export async function compare(models: readonly string[], options: CompareOptions
 async function loadForms(model: string, options: CommandOptions): Promise<LoadedModel[]> {
   const { kind, folder, graphs } = await resolveSource(model)
   const files = kind === 'onnx' ? (await onnxFiles(folder)).filter((file) => graphs.includes(file.path)) : []
-  if (files.length < 2) return [await loadModel(model, options)]
+  if (files.length < 2) return [await loadModel(model, { ...options, engine: 'ort' })]
   const forms: LoadedModel[] = []
-  for (const { dtype } of files) forms.push(await loadModel(model, { ...options, dtype }))
+  for (const { dtype } of files) forms.push(await loadModel(model, { ...options, engine: 'ort', dtype }))
   return forms
 }

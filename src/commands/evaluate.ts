@@ -53,7 +53,8 @@ export interface EvaluateResult {
 export async function evaluate(model: string, text: string, options: EvaluateOptions = {}): Promise<EvaluateResult> {
   const progress = new WarningKeeper(options.progress)
   const taskFile = await openTaskFile(text, options.columns, progress)
-  const loaded = await loadModel(model, { ...options, progress })
+  const { engine = 'ort' } = options
+  const loaded = await loadModel(model, { ...options, engine, progress })
   try {
     const start = performance.now()
     const found = await evaluateOn(loaded.pipeline, taskFile, { ...options, progress })
@@ -87,7 +88,7 @@ export function evaluateOn(pipeline: Pipeline, { task, samples }: TaskFile, opti
 type AgainstOptions = Pick<EvaluateOptions, 'engine' | 'tokens' | 'window' | 'columns'> & CommandOptions
 
 async function measureAgainst(loaded: LoadedModel, original: string, taskFile: TaskFile, options: AgainstOptions) {
-  const { engine, progress, signal, tokens, window } = options
+  const { engine = 'ort', progress, signal, tokens, window } = options
   const other = await loadModel(original, { engine, progress, signal })
   try {
     const { metrics } = await evaluateOn(other.pipeline, taskFile, { progress, signal, tokens, window })

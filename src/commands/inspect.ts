@@ -1,6 +1,7 @@
 import { anatomyOf, type Block } from '../anatomy/index.js'
 import { TinsmithError } from '../base/errors.js'
 import type { DescribedPlan } from '../engine/compiled/plan/describe.js'
+import type { CacheDtype } from '../engine/compiled/plan/steps.js'
 import type { Graph } from '../ir/graph.js'
 import { printGraph } from '../ir/print.js'
 import type { DType } from '../numbers/dtype.js'
@@ -14,6 +15,8 @@ export interface InspectOptions extends CommandOptions {
   readonly graph?: boolean
   /** Add what the compiled engine makes of each graph, step by step. */
   readonly plan?: boolean
+  /** What keys and values are kept as in that plan. Default `float32`. */
+  readonly cache?: CacheDtype
 }
 
 export interface InspectedLinear {
@@ -79,21 +82,24 @@ export async function inspect(source: string, options: InspectOptions = {}): Pro
     for (const warning of warnings) progress.warn(warning)
     const graphs: Record<string, InspectedGraph> = {}
     for (const [name, graph] of model.graphs)
-      graphs[name] = { ...inspectGraph(graph, options.graph ?? false), ...(options.plan ? { plan: await inspectPlan(graph) } : {}) }
+      graphs[name] = {
+        ...inspectGraph(graph, options.graph ?? false),
+        ...(options.plan ? { plan: await inspectPlan(graph, options) } : {}),
+      }
     return { type: model.type, graphs, warnings: progress.warnings }
   } finally {
     stage.end()
   }
 }
 
-async function inspectPlan(graph: Graph): Promise<InspectedGraph['plan']> {
+async function inspectPlan(graph: Graph, options: InspectOptions): Promise<InspectedGraph['plan']> {
   const [{ compiledBackend, kernelChoice }, { planOf }, { describePlan }] = [
     await import('#kernels'),
     await import('../engine/compiled/plan/index.js'),
     await import('../engine/compiled/plan/describe.js'),
   ]
   try {
-    return { ...describePlan(await planOf(graph, (await compiledBackend()).fusions)), ...kernelChoice() }
+    return { ...describePlan(await planOf(graph, (await compiledBackend()).fusions, options)), ...kernelChoice() }
   } catch (error) {
     if (error instanceof TinsmithError && error.code === 'unsupported') return { refused: error.sentence }
     throw error

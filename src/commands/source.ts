@@ -14,8 +14,8 @@ export interface HashedFile {
 }
 
 /** Reads a model and tells what a person should know about how it was read. */
-export async function openSource(text: string, progress: WarningKeeper): Promise<Imported> {
-  const stage = progress.stage(`reading ${nameOf(text)}`)
+export async function openSource(text: string | Source, progress: WarningKeeper): Promise<Imported> {
+  const stage = progress.stage(`reading ${nameOf(typeof text === 'string' ? text : text.name)}`)
   try {
     const imported = await importModel(text)
     for (const warning of imported.warnings) progress.warn(warning)

@@ -29,7 +29,9 @@ export const strings = (value: readonly string[]): Attribute => ({ kind: 'string
 export const tensor = (value: Tensor): Attribute => ({ kind: 'tensor', value })
 export const graph = (value: Graph): Attribute => ({ kind: 'graph', value })
 
+export const noGraphs: readonly Graph[] = []
+
 /** The graphs that an attribute holds. */
 export function graphsOf(attribute: Attribute): readonly Graph[] {
-  return attribute.kind === 'graph' ? [attribute.value] : attribute.kind === 'graphs' ? attribute.value : []
+  return attribute.kind === 'graph' ? [attribute.value] : attribute.kind === 'graphs' ? attribute.value : noGraphs
 }

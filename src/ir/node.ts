@@ -1,6 +1,6 @@
 import { badInput } from '../base/errors.js'
 import type { DType } from '../numbers/dtype.js'
-import { type Attribute, type Attributes, graphsOf } from './attribute.js'
+import { type Attribute, type Attributes, graphsOf, noGraphs } from './attribute.js'
 import type { Dim } from './dimension.js'
 import type { Graph } from './graph.js'
 import type { Tensor } from './tensor.js'
@@ -142,8 +142,13 @@ export class Node {
   }
 
   /** Graphs held by attributes (branches of If, bodies of Loop and Scan). */
-  get subgraphs(): Graph[] {
-    return Object.values(this.#attributes).flatMap(graphsOf)
+  get subgraphs(): readonly Graph[] {
+    let graphs = noGraphs
+    for (const name in this.#attributes) {
+      const found = graphsOf(this.#attributes[name])
+      if (found.length) graphs = [...graphs, ...found]
+    }
+    return graphs
   }
 
   int(name: string): number | undefined

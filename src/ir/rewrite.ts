@@ -17,12 +17,22 @@ export interface Rule<Context = void> {
  */
 export function applyRules<Context>(graph: Graph, rules: readonly Rule<Context>[], context: Context): Map<string, number> {
   const counts = new Map<string, number>()
+  let types = typesIn(graph)
   for (const rule of rules) {
+    if (!rule.at.some((type) => types.has(type))) continue
     const count = applyRule(graph, rule, context)
-    if (count) counts.set(rule.name, count)
+    if (!count) continue
+    counts.set(rule.name, count)
+    types = typesIn(graph)
   }
   graph.prune()
   return counts
+}
+
+function typesIn(graph: Graph): ReadonlySet<string> {
+  const types = new Set<string>()
+  for (const node of graph.allNodes()) types.add(node.type)
+  return types
 }
 
 function applyRule<Context>(graph: Graph, rule: Rule<Context>, context: Context): number {

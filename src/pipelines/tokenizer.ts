@@ -3,6 +3,7 @@ import { type Folder, readJson, readText } from '../base/bytes.js'
 import { badInput } from '../base/errors.js'
 import { type Encoded, type Encoding, type PaddingSide, pad } from './encoding.js'
 import { StreamDecoder } from './stream-decoder.js'
+import { parseDefinition } from './token-table.js'
 import { createTokenizer, type LibraryTokenizer } from './tokenizer-library.js'
 
 /** A text, or two that the model reads together. */
@@ -206,7 +207,7 @@ export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
       where: folder.name,
       hint: "Copy tokenizer.json and tokenizer_config.json from the model's source.",
     })
-  const definition = await readObject(folder, 'tokenizer.json')
+  const definition = await readObject(folder, 'tokenizer.json', parseDefinition)
   const config = await readObject(folder, 'tokenizer_config.json')
   const sentences = await readObject(folder, 'sentence_bert_config.json')
   const limits = [sentences['max_seq_length'], config['model_max_length'], positionsOf(await readObject(folder, 'config.json'))]
@@ -216,9 +217,9 @@ export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
 }
 
 /** The object of a JSON file, `{}` where the file is absent. */
-export async function readObject(folder: Folder, path: string): Promise<Settings> {
+export async function readObject(folder: Folder, path: string, parse?: (text: string) => unknown): Promise<Settings> {
   if (!(await folder.has(path))) return {}
-  const document = await readJson(folder, path)
+  const document = await readJson(folder, path, parse)
   if (document === null || typeof document !== 'object' || Array.isArray(document))
     throw badInput('this is no JSON object', { where: `${folder.name}/${path}` })
   return document as Settings

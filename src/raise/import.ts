@@ -42,14 +42,14 @@ export interface Imported {
  * Reads a model from wherever it lies and brings it to the canonical form: a checkpoint or a GGUF file is built from its configuration,
  * an ONNX file is raised.
  *
- * @param text folder, `.onnx` or `.gguf` file or hub id; or a folder that is open already
+ * @param text folder, `.onnx` or `.gguf` file or hub id; or a folder that is open already, or a source that was found
  * @throws TinsmithError `bad-input` or `unsupported`, naming file, tensor or node
  * @example
  * const { model } = await importModel('all-MiniLM-L6-v2')
  * model.graph.inputs.map((input) => input.name) // ['input_ids', 'attention_mask', 'token_type_ids']
  */
-export async function importModel(text: string | Folder, { head }: ImportOptions = {}): Promise<Imported> {
-  const source = await resolveSource(text)
+export async function importModel(text: string | Folder | Source, { head }: ImportOptions = {}): Promise<Imported> {
+  const source = typeof text === 'object' && 'kind' in text ? text : await resolveSource(text)
   const { model, warnings, added = [] } = await readers[source.kind](source, head)
   const readsText = [...model.graphs.values()].some((graph) => graph.inputs.some((input) => input.name === 'input_ids'))
   if (readsText && !model.files.has('tokenizer.json')) warnings.push('there is no tokenizer.json, so nothing that needs text will work')

@@ -4,7 +4,7 @@ import type { Feeds } from '../engine/session.js'
 import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import type { NDArray } from '../numbers/dtype.js'
-import type { RunContext } from './run.js'
+import type { PassContext } from '../passes/index.js'
 
 type Outputs = Readonly<Record<string, NDArray>>
 
@@ -15,7 +15,7 @@ const once: OpenOptions = { threads: 1, settings: { 'session.disable_prepacking'
 export class Proofs {
   readonly #known = new Map<string, readonly Outputs[]>()
 
-  constructor(readonly context: Pick<RunContext, 'open' | 'seed' | 'signal'>) {}
+  constructor(readonly context: Pick<PassContext, 'open' | 'signal'> & { readonly seed: number }) {}
 
   /** The model has become another one. */
   forget(): void {

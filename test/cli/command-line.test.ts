@@ -96,7 +96,7 @@ describe('the command line', () => {
     const file = path.join(cache, 'steps', 'entry', 'file')
     fs.mkdirSync(path.dirname(file), { recursive: true })
     fs.writeFileSync(file, 'twelve bytes')
-    expect((await document('cache', 'size')).bytes).toEqual({ hub: 0, steps: 12 })
+    expect((await document('cache', 'size')).bytes).toEqual({ hub: 0, steps: 12, code: 0 })
     await document('cache', 'clear')
     expect(fs.existsSync(path.dirname(file))).toBe(false)
   })

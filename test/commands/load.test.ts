@@ -18,7 +18,7 @@ afterAll(() => fs.rmSync(work, { recursive: true }))
 
 describe('load', () => {
   it.runIf(kernelChoice().backend === 'x64')('chooses kernels of our own where they cover the graph', async () => {
-    const [chosen, usual] = [await loadModel(classifier, { engine: 'auto', threads: 1 }), await loadModel(classifier, { threads: 1 })]
+    const [chosen, usual] = [await loadModel(classifier, { threads: 1 }), await loadModel(classifier, { engine: 'ort', threads: 1 })]
     expect([chosen.engine, usual.engine]).toEqual(['compiled x64', expect.stringMatching(/^ONNX Runtime/)])
     const [[ours], [theirs]] = [await chosen.pipeline.classifyLogits([text]), await usual.pipeline.classifyLogits([text])]
     expect(cosineSimilarity(ours, theirs)).toBeGreaterThan(0.9999)
@@ -32,10 +32,17 @@ describe('load', () => {
     const file = path.join(work, 'model.onnx')
     fs.writeFileSync(file, await encodeOnnx(lower(graph, 'ort-node')))
     const progress = new SilentProgress()
-    const { engine, pipeline } = await loadModel(file, { engine: 'auto', progress })
+    const { engine, pipeline } = await loadModel(file, { progress })
     expect(engine).toMatch(/^ONNX Runtime/)
     expect(progress.warnings.join(' ')).toMatch(/Sinh.*ONNX Runtime/)
     await pipeline.dispose()
+  })
+
+  it('refuses caches of codes where ONNX Runtime keeps them', async () => {
+    await expect(loadModel(classifier, { engine: 'ort', cache: 'int8' })).rejects.toMatchObject({
+      code: 'usage',
+      hint: expect.stringMatching(/compiled/),
+    })
   })
 
   it('refuses a number of threads that is none', async () => {
