@@ -95,7 +95,7 @@ async function check(folder) {
   for (let i = 0; i < Number(metadata.steps); i++) {
     found.push((await step.run([feeds], i + 1, number('lr'), new Random(0))).loss)
     if (!gradients) {
-      const flat = step.store.alike()
+      const flat = await step.store.alike()
       for (const entry of step.store.entries) flat.set(step.gradientOf(entry).data, entry.offset)
       gradients = await inLayout(flat)
     }

@@ -93,11 +93,12 @@ describe('nextToken', () => {
     const sum = sorted.reduce((total, { weight }) => total + weight, 0)
     let before = 0
     const nucleus = sorted.filter(({ weight }, i) => {
-      const isIn = i === 0 || before < topP * sum
+      const isIn = topP === 1 || i === 0 || before < topP * sum
       before += weight
       return isIn
     })
-    return nucleus.filter(({ weight }) => weight >= minP && weight >= 1e-15).sort((a, b) => a.id - b.id)
+    // Tokens that matter to nobody are left out before, unless their number says which stay.
+    return nucleus.filter(({ weight }) => weight >= minP && (topK || weight >= 1e-15)).sort((a, b) => a.id - b.id)
   }
 
   it('makes what occurred less likely, whatever the sign', () => {
