@@ -1,6 +1,6 @@
 import { runtime as usualRuntime } from '#engine'
 import { hardwareThreads, joinPath } from '#platform'
-import { type ByteSource, type Folder, MemorySource, readAll } from '../base/bytes.js'
+import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
 import { badInput, TinsmithError, usage } from '../base/errors.js'
 import { SourceFolder } from '../base/folders.js'
 import { AheadSource, folderWith } from '../base/read-ahead.js'
@@ -67,18 +67,15 @@ interface OpenedModel extends Omit<LoadedModel, 'bytes'> {
 
 async function openModel(name: string, options: LoadOptions): Promise<OpenedModel> {
   const source = await resolveSource(name)
-  const { engine: wanted = 'auto' } = options
-  if (wanted === 'compiled') return openOnKernels(source, options)
-  const chosen = wanted === 'auto' ? await openWhereCovered(source, options) : null
-  if (chosen) return chosen
+  const found = await (source.kind === 'onnx' ? findFile : readCheckpoint)(source, options)
+  const { dtype, measure } = found
+  const { engine = 'auto' } = options
+  const compiled = engine === 'compiled' ? await found.onKernels() : engine === 'auto' ? await openWhereCovered(found, options) : null
+  if (compiled) return { name, pipeline: compiled, dtype, engine: compiled.session.engine, measure }
   if (options.cache === 'int8')
     throw usage('ONNX Runtime keeps keys and values as they are', { hint: 'cache int8 needs the engine compiled.' })
-  const runtime = await runtimeOf(wanted === 'web' ? 'web' : 'ort')
-  const engine = `${runtime.name} ${runtime.version}`
-  if (source.kind !== 'onnx') return { ...(await openCheckpoint(source, runtime, options)), name, engine }
-  const { path, dtype } = await chooseFile(source, options.dtype)
-  const pipeline = await createPipeline(source.folder, openSession(source, path, runtime, options))
-  return { name, pipeline, dtype, engine, measure: () => bytesOf(source, path) }
+  const runtime = await runtimeOf(engine === 'web' ? 'web' : 'ort')
+  return { name, pipeline: await found.onRuntime(runtime), dtype, engine: `${runtime.name} ${runtime.version}`, measure }
 }
 
 function threadsOf({ threads }: LoadOptions): number | undefined {
@@ -92,67 +89,75 @@ async function runtimeOf(engine: 'ort' | 'web'): Promise<Runtime> {
   return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
 }
 
+/** A model that was found, and how it is opened. */
+interface Found extends Pick<OpenedModel, 'dtype' | 'measure'> {
+  onKernels(): Promise<Pipeline>
+  onRuntime(runtime: Runtime): Promise<Pipeline>
+}
+
 /** On kernels of our own, or null where these are no machine code or do not cover the graph. */
-async function openWhereCovered(source: Source, options: LoadOptions): Promise<OpenedModel | null> {
+async function openWhereCovered({ onKernels }: Found, { progress }: LoadOptions): Promise<Pipeline | null> {
   const { kernelChoice } = await import('#kernels')
   if (kernelChoice().backend !== 'x64') return null
   try {
-    return await openOnKernels(source, options)
+    return await onKernels()
   } catch (error) {
     if (!(error instanceof TinsmithError) || error.code !== 'unsupported') throw error
-    options.progress?.warn(`${error.sentence} ONNX Runtime runs it instead.`)
+    progress?.warn(`${error.sentence} ONNX Runtime runs it instead.`)
     return null
   }
 }
 
-/** The canonical graph of a file or checkpoint, compiled. */
-async function openOnKernels(source: Source, options: LoadOptions): Promise<OpenedModel> {
-  const { folder, session, dtype, measure } = await (source.kind === 'onnx' ? compiledFile : compiledCheckpoint)(source, options)
-  const pipeline = await createPipeline(folder, session)
-  return { name: source.name, pipeline, dtype, engine: pipeline.session.engine, measure }
-}
-
-/** A session that is being made, and what belongs to it. */
-interface Compiled extends Pick<OpenedModel, 'dtype' | 'measure'> {
-  readonly folder: Folder
-  readonly session: Promise<Session>
+async function findFile(source: Source, options: LoadOptions): Promise<Found> {
+  const { path, dtype } = await chooseFile(source, options.dtype)
+  return {
+    dtype,
+    measure: () => bytesOf(source, path),
+    onKernels: () => compileFile(source, path, options),
+    onRuntime: (runtime) => createPipeline(source.folder, openSession(source, path, runtime, options)),
+  }
 }
 
 /** The file is read while modules load, and the tokenizer while the graph is compiled. */
-async function compiledFile(source: Source, options: LoadOptions): Promise<Compiled> {
-  const { path, dtype } = await chooseFile(source, options.dtype)
+async function compileFile(source: Source, path: string, options: LoadOptions): Promise<Pipeline> {
   const ahead = new AheadSource(await source.folder.open(path))
-  const around = folderWith(source.folder, path, ahead)
-  const model = async () => (await openModelSource({ ...source, folder: around, graphs: [path] }, options)).model
-  const folder = folderWith(source.folder, path, ahead, source.name)
-  return { folder, session: compile(model, options).finally(() => ahead.release()), dtype, measure: () => bytesOf(source, path) }
+  const folder = folderWith(source.folder, path, ahead)
+  const session = compile(() => readModel({ ...source, folder, graphs: [path] }, options), options)
+  return createPipeline(
+    folderWith(source.folder, path, ahead, source.name),
+    session.finally(() => ahead.release()),
+  )
 }
 
-async function compiledCheckpoint(source: Source, options: LoadOptions): Promise<Compiled> {
-  const { model } = await openModelSource(source, options)
-  const measure = async () => (await (await import('./figure.js')).fp32Figure(model)).bytes
-  return { folder: new SourceFolder(filesOf(model), source.name), session: compile(async () => model, options), dtype: 'fp32', measure }
-}
-
-async function openModelSource(source: Source, { progress }: LoadOptions) {
-  const { openSource } = await import('./source.js')
-  return openSource(source, new WarningKeeper(progress))
-}
-
-async function compile(open: () => Promise<Model>, options: LoadOptions): Promise<Session> {
-  const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
-  const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
-  const { graph } = await open()
-  return openCompiled(graph, await compiledBackend(), { threads, cache: options.cache })
-}
-
-async function openCheckpoint({ name }: Source, runtime: Runtime, options: LoadOptions) {
+/** It is read once, whichever engine runs it. */
+async function readCheckpoint(source: Source, options: LoadOptions): Promise<Found> {
+  const { name } = source
   if (options.dtype && options.dtype !== 'fp32')
     throw badInput(`a checkpoint has no ${options.dtype} form`, { where: name, hint: 'Compress it first (tinsmith compress).' })
+  const model = await readModel(source, options)
+  return {
+    dtype: 'fp32',
+    measure: async () => (await (await import('./figure.js')).fp32Figure(model)).bytes,
+    onKernels: () =>
+      createPipeline(
+        new SourceFolder(filesOf(model), name),
+        compile(async () => model, options),
+      ),
+    onRuntime: (runtime) => runModel(model, name, runtime, threadsOf(options)),
+  }
+}
+
+async function readModel(source: Source, { progress }: LoadOptions): Promise<Model> {
   const { openSource } = await import('./source.js')
-  const { model } = await openSource(name, new WarningKeeper(options.progress))
-  const measure = async () => (await (await import('./figure.js')).fp32Figure(model)).bytes
-  return { pipeline: await runModel(model, name, runtime, threadsOf(options)), dtype: 'fp32' as const, measure }
+  return (await openSource(source, new WarningKeeper(progress))).model
+}
+
+/** The canonical graph of a model on kernels of our own. */
+async function compile(read: () => Promise<Model>, options: LoadOptions): Promise<Session> {
+  const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
+  const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
+  const { graph } = await read()
+  return openCompiled(graph, await compiledBackend(), { threads, cache: options.cache })
 }
 
 /** A pipeline over a model in memory. */

@@ -45,6 +45,13 @@ describe('load', () => {
     })
   })
 
+  it('refuses dtypes that a checkpoint does not have', async () => {
+    await expect(loadModel(classifier, { dtype: 'q8' })).rejects.toMatchObject({
+      code: 'bad-input',
+      message: expect.stringMatching(/no q8 form/),
+    })
+  })
+
   it('refuses a number of threads that is none', async () => {
     await expect(loadModel(classifier, { threads: 0 })).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(/threads/) })
   })
