@@ -2,8 +2,9 @@ import type { Graph } from '../ir/graph.js'
 import type { Node, Value } from '../ir/node.js'
 import { LazyTensor } from '../ir/tensor.js'
 import { Net } from '../nn/net.js'
-import { numbersOf } from '../numbers/dtype.js'
+import { isInteger, numbersOf } from '../numbers/dtype.js'
 import { type CodeDType, integerGrid } from '../numbers/quantizer.js'
+import { normalizeAxis } from '../ops/support.js'
 
 /**
  * Turns quantizers of float32 into float arithmetic, in place: whoever reads their codes as numbers computes round(x / scale) + zero point
@@ -12,7 +13,7 @@ import { type CodeDType, integerGrid } from '../numbers/quantizer.js'
  */
 export function quantizersAsArithmetic(graph: Graph): void {
   for (const node of [...graph.nodes()]) {
-    if (!isPlain(node, 'QuantizeLinear') || node.inputs[0]!.dtype !== 'float32' || !hasIntegerCodes(node)) continue
+    if (!isPlain(node, 'QuantizeLinear') || node.inputs[0]!.dtype !== 'float32' || !isInteger(node.output.dtype!)) continue
     for (const { node: reader } of [...node.output.uses]) {
       if (isPlain(reader, 'DequantizeLinear')) graph.replace(reader, numbersFrom(reader, codesFor(reader, node)))
       else if (reader.type === 'Cast' && reader.output.dtype === 'float32') graph.replace(reader, codesFor(reader, node))
@@ -26,10 +27,6 @@ function isPlain(node: Node, type: 'QuantizeLinear' | 'DequantizeLinear'): boole
   const [scale, zeroPoint] = [node.input(1), node.input(2)]
   const isOrdinary = !node.int('block_size', 0) && !node.int('precision', 0)
   return node.type === type && isOrdinary && scale?.dtype === 'float32' && (!zeroPoint || zeroPoint.tensor !== null)
-}
-
-function hasIntegerCodes({ output }: Node): boolean {
-  return /^u?int/.test(output.dtype ?? '')
 }
 
 /** clip(round(x / scale) + zero point) */
@@ -54,11 +51,11 @@ function numbersFrom(dequantizer: Node, codes: Value): Value {
 /** Scale and zero point as float32, in a shape that broadcasts to what they belong to. */
 function parametersOf(net: Net, node: Node, before: Node): { scale: Value; zeroPoint: Value | null } {
   const [{ shape }, scale, zeroPoint] = [node.inputs[0]!, node.inputs[1]!, node.input(2)]
-  const axis = node.int('axis', 1)
-  const after = shape!.length - 1 - (axis < 0 ? axis + shape!.length : axis)
-  const isAlong = scale.shape!.length === 1 && scale.shape![0] !== 1 && shape!.length > 1
+  const rank = shape!.length
+  const isAlong = scale.shape!.length === 1 && scale.shape![0] !== 1 && rank > 1
+  const after = isAlong ? rank - 1 - normalizeAxis(node.int('axis', 1), rank) : 0
   const wide = (value: Value) =>
-    isAlong && after ? net.op('Reshape', [value, net.ints([-1, ...Array<number>(after).fill(1)])], {}, { before }) : value
+    after ? net.op('Reshape', [value, net.ints([-1, ...Array<number>(after).fill(1)])], {}, { before }) : value
   return { scale: wide(scale), zeroPoint: zeroPoint && wide(floatOf(net, zeroPoint)) }
 }
 

@@ -5,9 +5,9 @@ import { planOf } from '../../../src/engine/compiled/plan/index.js'
 import { cacheBytes } from '../../../src/engine/compiled/plan/plan.js'
 import { ReferenceCache } from '../../../src/engine/compiled/reference/backend.js'
 import { openCompiled } from '../../../src/engine/compiled/session.js'
-import { architectureOf, freshGraphs } from '../../../src/models/index.js'
 import { backends } from './backends.js'
 import { relativeError } from './plans.js'
+import { fresh, smallLlama } from './small-models.js'
 
 const coded = { keyColumns: 6, valueColumns: 15, scales: 3 }
 const layers = [{ keyColumns: 4, valueColumns: 2 }, coded]
@@ -73,18 +73,7 @@ describe('caches of codes', () => {
   })
 })
 
-const llama = {
-  model_type: 'llama',
-  architectures: ['LlamaForCausalLM'],
-  vocab_size: 50,
-  hidden_size: 32,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  intermediate_size: 48,
-  max_position_embeddings: 256,
-}
-const decoder = () => freshGraphs(architectureOf(llama), llama, new Random(1)).get('model')!
+const decoder = () => fresh(smallLlama(256))
 
 describe('a decoder with a cache of codes', () => {
   it('has a scale for each key head in its plan', async () => {

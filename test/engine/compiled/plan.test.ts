@@ -13,9 +13,9 @@ import { openCompiled } from '../../../src/engine/compiled/session.js'
 import { ints } from '../../../src/ir/attribute.js'
 import { Graph } from '../../../src/ir/graph.js'
 import { ArrayTensor } from '../../../src/ir/tensor.js'
-import { architectureOf, freshGraphs } from '../../../src/models/index.js'
 import { Net } from '../../../src/nn/net.js'
 import { ndarray } from '../../../src/numbers/dtype.js'
+import { fresh, smallLlama } from './small-models.js'
 
 const bert = {
   model_type: 'bert',
@@ -28,18 +28,7 @@ const bert = {
   max_position_embeddings: 12,
   type_vocab_size: 2,
 }
-const llama = {
-  model_type: 'llama',
-  architectures: ['LlamaForCausalLM'],
-  vocab_size: 50,
-  hidden_size: 32,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  intermediate_size: 48,
-  max_position_embeddings: 64,
-}
-const fresh = (config: Record<string, unknown>) => freshGraphs(architectureOf(config), config, new Random(1)).get('model')!
+const llama = smallLlama(64)
 
 const lifetimes = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.nat(20), fc.nat(6), fc.constantFrom('token', 'sequence')), {
   minLength: 1,
