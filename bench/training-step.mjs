@@ -32,9 +32,9 @@ for (const { name, model, batch, tokens, recompute } of jobs) {
   const memory = {}
   for (const [key, contestant] of Object.entries(contestants)) memory[key] = await contestant.ask('memory')
   for (const contestant of Object.values(contestants)) contestant.end()
-  // Gradients and two moments are touched by the first step; weights lie in memory before it.
+  // Gradients and two moments are touched by the first step; weights lie in memory before it, when what made the session is gone.
   const state = memory.tinsmith.parameters * 4 * 3
-  const own = (key) => memory[key] && memory[key].peak - before[key].peak - state
+  const own = (key) => memory[key] && memory[key].peak - (before[key].resident ?? before[key].peak) - state
   rows.push({
     name,
     milliseconds: Object.fromEntries(Object.entries(times).map(([key, values]) => [key, median(values)])),

@@ -1,4 +1,4 @@
-// Answers `step` with the milliseconds of one training step (forward, backward, AdamW) and `memory` with the peak of this process.
+// Answers `step` with the milliseconds of one training step (forward, backward, AdamW) and `memory` with the peak of this process and what it has now.
 // ours.mjs MODEL BATCH TOKENS [recompute]
 import fs from 'node:fs'
 import readline from 'node:readline'
@@ -12,6 +12,7 @@ import { resolveGroups } from '../../dist/train/groups.js'
 import { adamW } from '../../dist/train/index.js'
 import { isWeight } from '../../dist/train/parameters.js'
 import { TrainingStep } from '../../dist/train/training-step.js'
+import { residentBytes } from '../answers.mjs'
 
 const [folder, batch, tokens, recompute] = [
   process.argv[2],
@@ -49,7 +50,7 @@ let count = 0
 for await (const line of readline.createInterface({ input: process.stdin })) {
   if (line === 'memory') {
     const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8')) ?? []
-    console.log(JSON.stringify({ peak: Number(kilobytes) * 1024, parameters: step.store.size }))
+    console.log(JSON.stringify({ peak: Number(kilobytes) * 1024, resident: residentBytes(), parameters: step.store.size }))
     continue
   }
   const start = performance.now()
