@@ -77,15 +77,10 @@ export function viewOffset({ bytes, offsets }: MemoryPlan, { buffer, column }: V
   return start + offsets.get(buffer)! * rows[buffer.per] + column * (buffer.dtype === 'uint8' ? 1 : 4)
 }
 
-/**
- * Whether threads of a team get in each other's way between two views.
- *
- * @param ownRows each thread keeps to its own rows of both
- */
-export function viewsCollide({ offsets }: MemoryPlan, a: View, b: View, ownRows: boolean): boolean {
-  if (a.buffer === b.buffer) return !ownRows && a.column < b.column + b.columns && b.column < a.column + a.columns
-  const [from, to] = [offsets.get(a.buffer)!, offsets.get(b.buffer)!]
-  return a.buffer.per === b.buffer.per && from < to + rowBytes(b.buffer) && to < from + rowBytes(a.buffer)
+/** Whether two buffers share memory. */
+export function buffersOverlap({ offsets }: MemoryPlan, a: Buffer, b: Buffer): boolean {
+  const [from, to] = [offsets.get(a)!, offsets.get(b)!]
+  return a.per === b.per && from < to + rowBytes(b) && to < from + rowBytes(a)
 }
 
 /** Bytes that an arena needs for these numbers of rows; kernels may read 64 bytes beyond the last row. */

@@ -1,5 +1,5 @@
 import { type Buffer, isView, type RowKind, type View } from './plan/steps.js'
-import { type MemoryPlan, viewsCollide, type Word } from './program.js'
+import { buffersOverlap, type MemoryPlan, type Word } from './program.js'
 
 /** A word as an engine places it. */
 type TeamWord = Word | { readonly rows: string } | { readonly shared: string }
@@ -72,4 +72,10 @@ function isConflict(earlier: Access, later: Access, memory: MemoryPlan): boolean
   // Scratch memory of a step lies where that of others does.
   if ('scratch' in a && 'scratch' in b) return a === b ? !isOwn : earlier.step !== later.step
   return 'cache' in a && 'cache' in b && a.cache.layer === b.cache.layer && a.cache.part === b.cache.part
+}
+
+/** @param ownRows each thread keeps to its own rows of both */
+function viewsCollide(memory: MemoryPlan, a: View, b: View, ownRows: boolean): boolean {
+  if (a.buffer !== b.buffer) return buffersOverlap(memory, a.buffer, b.buffer)
+  return !ownRows && a.column < b.column + b.columns && b.column < a.column + a.columns
 }

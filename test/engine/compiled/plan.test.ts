@@ -6,7 +6,8 @@ import { describePlan } from '../../../src/engine/compiled/plan/describe.js'
 import { planOf } from '../../../src/engine/compiled/plan/index.js'
 import { maskKind } from '../../../src/engine/compiled/plan/mask.js'
 import type { Buffer } from '../../../src/engine/compiled/plan/steps.js'
-import { rowBytes, whole } from '../../../src/engine/compiled/plan/steps.js'
+import { rowBytes, viewsRead, whole } from '../../../src/engine/compiled/plan/steps.js'
+import { verifyPlan } from '../../../src/engine/compiled/plan/verify.js'
 import { arenaBytes, planMemory, viewOffset } from '../../../src/engine/compiled/program.js'
 import { reference } from '../../../src/engine/compiled/reference/backend.js'
 import { openCompiled } from '../../../src/engine/compiled/session.js'
@@ -60,6 +61,33 @@ describe('memory', () => {
         }
       }),
     )
+  })
+})
+
+describe('plans are refused', () => {
+  it('where a step reads what no step has written', async () => {
+    for (const config of [bert, llama]) {
+      const plan = await planOf(fresh(config))
+      expect(() => verifyPlan(plan)).not.toThrow()
+      for (const step of plan.steps) {
+        if (step.kind === 'keep') continue
+        const steps = plan.steps.filter((other) => other !== step)
+        const isLast = step === plan.steps.at(-1)
+        expect(() => verifyPlan({ ...plan, steps })).toThrow(isLast ? /^The output/ : /which nothing has written/)
+      }
+    }
+  })
+
+  it('where memory is taken that is still needed', async () => {
+    const plan = await planOf(fresh(bert))
+    const { steps, memory } = plan
+    for (const [i, { output }] of steps.entries())
+      for (const { output: earlier } of steps.slice(0, i)) {
+        const isNeeded = steps.slice(i).some((step) => viewsRead(step).some(({ buffer }) => buffer === earlier.buffer))
+        if (!isNeeded || earlier.buffer === output.buffer || earlier.buffer.per !== output.buffer.per) continue
+        const offsets = new Map([...memory.offsets, [output.buffer, memory.offsets.get(earlier.buffer)!]])
+        expect(() => verifyPlan({ ...plan, memory: { ...memory, offsets } })).toThrow(/writes over|which nothing has written/)
+      }
   })
 })
 

@@ -14,6 +14,7 @@ import { poolingRules } from './rules/pooling.js'
 import { quantizedRules } from './rules/quantized.js'
 import { type CacheDtype, type Step, type View, whole } from './steps.js'
 import { missingOperators, type TranslationRule, Translator } from './translator.js'
+import { verifyPlan } from './verify.js'
 
 const families = [
   quantizedRules,
@@ -65,7 +66,7 @@ export async function planOf(graph: Graph, fusions: Fusions = {}, { cache = 'flo
       step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],
     ),
   )
-  return {
+  const plan = {
     steps,
     outputs,
     numbers: [...new Set([...numbers].flatMap((one) => (one === 'index' ? [] : [one.input])))],
@@ -74,6 +75,8 @@ export async function planOf(graph: Graph, fusions: Fusions = {}, { cache = 'flo
     tokens,
     memory: memoryOf(steps, outputs.values()),
   }
+  verifyPlan(plan)
+  return plan
 }
 
 /** The output of decoders' plans that graphs have not: the token with the highest logit. */
