@@ -16,7 +16,12 @@ export async function answer(actions) {
 }
 
 /** Bytes of this process in memory now; null where the system does not tell. */
-export function residentBytes() {
+export const residentBytes = () => statusBytes('VmRSS')
+
+/** The most bytes that this process has had in memory; null where the system does not tell. */
+export const peakBytes = () => statusBytes('VmHWM')
+
+function statusBytes(field) {
   if (!fs.existsSync('/proc/self/status')) return null
-  return Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) * 1024
+  return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) * 1024
 }

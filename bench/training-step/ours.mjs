@@ -1,7 +1,5 @@
 // Answers `step` with the milliseconds of one training step (forward, backward, AdamW) and `memory` with the peak of this process and what it has now.
 // ours.mjs MODEL BATCH TOKENS [recompute]
-import fs from 'node:fs'
-import readline from 'node:readline'
 import { residualStream } from '../../dist/anatomy/stream.js'
 import { Random } from '../../dist/base/random.js'
 import { mean } from '../../dist/nn/losses.js'
@@ -12,7 +10,7 @@ import { resolveGroups } from '../../dist/train/groups.js'
 import { adamW } from '../../dist/train/index.js'
 import { isWeight } from '../../dist/train/parameters.js'
 import { TrainingStep } from '../../dist/train/training-step.js'
-import { residentBytes } from '../answers.mjs'
+import { answer, peakBytes, residentBytes } from '../answers.mjs'
 
 const [folder, batch, tokens, recompute] = [
   process.argv[2],
@@ -47,14 +45,11 @@ const feeds = {
 }
 const wanted = Object.fromEntries(step.inputs.map((name) => [name, feeds[name]]))
 let count = 0
-for await (const line of readline.createInterface({ input: process.stdin })) {
-  if (line === 'memory') {
-    const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8')) ?? []
-    console.log(JSON.stringify({ peak: Number(kilobytes) * 1024, resident: residentBytes(), parameters: step.store.size }))
-    continue
-  }
-  const start = performance.now()
-  const { loss: value } = await step.run([wanted], ++count, 1e-5, new Random(0))
-  console.log(JSON.stringify({ milliseconds: performance.now() - start, loss: value }))
-}
-process.exit(0)
+await answer({
+  step: async () => {
+    const start = performance.now()
+    const { loss: value } = await step.run([wanted], ++count, 1e-5, new Random(0))
+    return { milliseconds: performance.now() - start, loss: value }
+  },
+  memory: () => ({ peak: peakBytes(), resident: residentBytes(), parameters: step.store.size }),
+})
