@@ -23,12 +23,15 @@ class GrowingMemory {
     return Number(this.#mapped!.address)
   }
 
-  /** Content is lost where it grows; with guards it always ends where the bytes end. */
+  /** Content is lost where it grows. With guards it ends where the bytes end and is all NaN: what is read before it is written shows. */
   reserve(bytes: number): void {
-    if (this.guards ? bytes === this.bytes.length : bytes <= this.bytes.length) return
-    this.release()
-    this.#mapped = mapMemory(bytes, { guards: this.guards })
-    this.bytes = viewMemory(this.#mapped.address, this.guards ? bytes : this.#mapped.bytes)
+    const { guards } = this
+    if (guards ? bytes !== this.bytes.length : bytes > this.bytes.length) {
+      this.release()
+      this.#mapped = mapMemory(bytes, { guards })
+      this.bytes = viewMemory(this.#mapped.address, guards ? bytes : this.#mapped.bytes)
+    }
+    if (guards) this.bytes.fill(255)
   }
 
   release(): void {
