@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { DemoForm, DemoModel, DemoResult } from '../commands/demo.js'
+import type { DemoEngine, DemoForm, DemoModel, DemoResult } from '../commands/demo.js'
 import type { Act } from './action.js'
 import { duration, figure, size, table } from './words.js'
 
@@ -21,6 +21,9 @@ const forms: Readonly<Record<DemoForm['form'], { readonly name: string; readonly
   int8: { name: 'int8', numbers: '8-bit integers' },
   int4: { name: 'int4', numbers: '4-bit integers' },
 }
+
+const engineNames: Readonly<Record<DemoEngine, string>> = { ort: 'ONNX Runtime', compiled: 'own kernels' }
+const engines = Object.keys(engineNames) as DemoEngine[]
 
 /** What a newcomer should know of a task. */
 interface Explanation {
@@ -61,6 +64,7 @@ export function describeDemo({ models, seconds }: DemoResult): string {
     'so that the models get smaller, and measures what that gains and what it costs.',
     '',
     ...models.flatMap((model) => [...describeModel(model), '']),
+    'ONNX Runtime is what transformers.js uses, own kernels what tinsmith run uses.',
     'Sizes are those of ONNX files. (The package itself keeps the models as 16-bit',
     'floats, half as large as the 32-bit floats in which they compute.)',
     '',
@@ -74,15 +78,16 @@ function describeModel({ model, task, samples, unit, input, forms: [original, ..
   const { does, quality, shown, measured, example } = explanations[task]
   const rows = [original, ...made].map((form) => {
     const { name, numbers } = forms[form.form]
-    return [`${name}: ${numbers}`, size(form.bytes), shown(form.quality), `${figure(Math.round(form.rate))} ${unit}`]
+    const rates = engines.map((engine) => `${figure(Math.round(form.rates[engine]))} ${unit}`)
+    return [`${name}: ${numbers}`, size(form.bytes), shown(form.quality), ...rates]
   })
   return [
     `${model} ${does[0]}`,
     ...does.slice(1),
     '',
-    ...indented(table(['', 'size', quality, 'speed'], rows).split('\n')),
+    ...indented(table(['', 'size', quality, ...Object.values(engineNames)], rows).split('\n')),
     '',
-    ...indented(made.map((form) => describeGain(form, original))),
+    ...indented(made.flatMap((form) => describeGain(form, original))),
     ...indented(measured(samples)),
     '',
     `  ${example(input)}`,
@@ -90,15 +95,15 @@ function describeModel({ model, task, samples, unit, input, forms: [original, ..
   ]
 }
 
-function describeGain({ form, bytes, rate, seconds }: DemoForm, original: DemoForm): string {
+function describeGain({ form, bytes, rates, seconds }: DemoForm, original: DemoForm): string[] {
   const smaller = figure(Number((original.bytes / bytes).toPrecision(2)))
-  return `${form} is ${smaller} times smaller ${speed(rate / original.rate)}; it took ${duration(seconds ?? 0)} to make.`
+  const [first, second] = engines.map((engine) => `${engineNames[engine]}: ${speed(rates[engine] / original.rates[engine])}`)
+  return [`${form} is ${smaller} times smaller; it took ${duration(seconds ?? 0)} to make.`, `${first} as before; ${second}.`]
 }
 
 /** Differences that come and go from run to run are none. */
 function speed(ratio: number): string {
-  if (ratio > 0.9 && ratio < 1.1) return 'and about as fast as before'
-  return `${ratio > 1 ? 'and' : 'but only'} ${figure(Number(ratio.toPrecision(2)))} times as fast`
+  return ratio > 0.9 && ratio < 1.1 ? 'about as fast' : `${figure(Number(ratio.toPrecision(2)))} times as fast`
 }
 
 function indented(lines: readonly string[]): string[] {

@@ -1,18 +1,25 @@
 import { Option } from 'commander'
 import { didYouMean, usage } from '../base/errors.js'
+import type { EngineName } from '../commands/load.js'
 import type { DTypeWord } from '../pipelines/index.js'
 
 /** Words for the dtype of a file. */
 export const dtypeWords: readonly DTypeWord[] = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16']
 
+const engineNames: readonly EngineName[] = ['ort', 'web', 'compiled', 'auto']
+const engineWords = 'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)'
+
 /** On what a model runs. */
 export function engineOption(usual: 'auto' | 'ort'): Option {
-  return new Option(
-    '--engine <name>',
-    'ort, web (ONNX Runtime as WebAssembly), compiled (own kernels), or auto (own kernels where they cover the model)',
+  return new Option('--engine <name>', engineWords).argParser(oneOf('--engine', engineNames)).default(usual)
+}
+
+/** On what models run one after the other. */
+export function enginesOption(): Option {
+  const one = oneOf('--engines', engineNames)
+  return new Option('--engines <names>', `${engineWords}; several with commas between them (default: "ort")`).argParser((text: string) =>
+    text.split(',').map((name) => one(name.trim())),
   )
-    .argParser(oneOf('--engine', ['ort', 'web', 'compiled', 'auto']))
-    .default(usual)
 }
 
 /** What own kernels keep keys and values as. */

@@ -4,7 +4,7 @@ import { onnxFiles } from '../pipelines/index.js'
 import type { Evaluation } from '../tasks/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
 import { evaluateOn } from './evaluate.js'
-import { type LoadedModel, loadModel } from './load.js'
+import { type EngineName, type LoadedModel, loadModel } from './load.js'
 import { measureRates } from './measure.js'
 import { openTaskFile } from './task-file.js'
 
@@ -14,11 +14,15 @@ export interface CompareOptions extends CommandOptions {
   readonly columns?: string
   readonly tokens?: number
   readonly window?: number
+  /** Every model is measured on each of them. Default: ONNX Runtime alone. */
+  readonly engines?: readonly EngineName[]
 }
 
 export interface ComparedModel {
   readonly model: string
   readonly dtype: string
+  /** What ran it. */
+  readonly engine: string
   readonly metrics: Readonly<Record<string, number>>
   readonly bytes: number
   /** Per second. */
@@ -39,7 +43,7 @@ export interface CompareResult {
 }
 
 /**
- * Quality, size and speed of models side by side; for the speeds they take turns.
+ * Quality, size and speed of models side by side, on one engine or several; for the speeds they take turns.
  *
  * @param models folders (with all the dtypes that they hold), `.onnx` files or hub ids; the ratios are to the first
  * @throws TinsmithError as `evaluate`
@@ -57,8 +61,9 @@ export async function compare(models: readonly string[], options: CompareOptions
     for (const { pipeline } of loaded) found.push(await evaluateOn(pipeline, taskFile, { ...options, progress }))
     const pipelines = loaded.map(({ pipeline }) => pipeline)
     const rates = await measureRates(pipelines, taskFile.samples, { progress, signal: options.signal })
-    const rows = loaded.map(({ name, dtype, bytes }, i) => {
-      return { model: name, dtype, metrics: found[i].metrics, bytes, rate: rates[i].value, ratio: rates[i].value / rates[0].value }
+    const rows = loaded.map(({ name, dtype, engine, bytes }, i) => {
+      const rate = rates[i].value
+      return { model: name, dtype, engine, metrics: found[i].metrics, bytes, rate, ratio: rate / rates[0].value }
     })
     const [{ samples, baselines }] = found
     return { task: taskFile.task.name, samples, baseline: baselines, unit: rates[0].unit, rows, warnings: progress.warnings }
@@ -67,12 +72,12 @@ export async function compare(models: readonly string[], options: CompareOptions
   }
 }
 
-/** A model in each dtype that its folder holds. */
-async function loadForms(model: string, options: CommandOptions): Promise<LoadedModel[]> {
+/** A model in each dtype that its folder holds, on each engine. */
+async function loadForms(model: string, { engines = ['ort'], ...options }: CompareOptions): Promise<LoadedModel[]> {
   const { kind, folder, graphs } = await resolveSource(model)
   const files = kind === 'onnx' ? (await onnxFiles(folder)).filter((file) => graphs.includes(file.path)) : []
-  if (files.length < 2) return [await loadModel(model, { ...options, engine: 'ort' })]
+  const dtypes = files.length < 2 ? [undefined] : files.map(({ dtype }) => dtype)
   const forms: LoadedModel[] = []
-  for (const { dtype } of files) forms.push(await loadModel(model, { ...options, engine: 'ort', dtype }))
+  for (const dtype of dtypes) for (const engine of engines) forms.push(await loadModel(model, { ...options, engine, dtype }))
   return forms
 }

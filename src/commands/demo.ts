@@ -6,6 +6,10 @@ import { compress } from './compress.js'
 import type { CommandOptions } from './context.js'
 import { load } from './load.js'
 
+/** The engines whose speeds are shown. */
+const engines = ['ort', 'compiled'] as const
+export type DemoEngine = (typeof engines)[number]
+
 /** The recipes that are shown. */
 export type DemoRecipe = 'int8' | 'int4'
 
@@ -54,8 +58,8 @@ export interface DemoForm {
   readonly bytes: number
   /** What the task measures on the samples. */
   readonly quality: number
-  /** Per second, all forms measured in turn. */
-  readonly rate: number
+  /** Per second, in ONNX Runtime and with kernels of our own; all forms measured in turn. */
+  readonly rates: Readonly<Record<DemoEngine, number>>
   /** That compressing took; null for the original. */
   readonly seconds: number | null
   /** What it makes of the example. */
@@ -113,11 +117,12 @@ async function show(embedded: EmbeddedModel, work: string, options: CommandOptio
     folders.push(out)
     seconds.push((performance.now() - start) / 1e3)
   }
-  const compared = await compare(folders, { ...options, evaluate: `${task}=${joinPath(source, samples)}` })
+  const compared = await compare(folders, { ...options, engines, evaluate: `${task}=${joinPath(source, samples)}` })
   const forms: DemoForm[] = []
   for (const [i, form] of (['original', ...embedded.recipes] as const).entries()) {
-    const { bytes, rate, metrics } = compared.rows[i]
-    forms.push({ form, bytes, quality: metrics[metric], rate, seconds: seconds[i], answer: await answerOf(embedded, folders[i]) })
+    const [{ bytes, rate: ort, metrics }, { rate: compiled }] = compared.rows.slice(engines.length * i)
+    const answer = await answerOf(embedded, folders[i])
+    forms.push({ form, bytes, quality: metrics[metric], rates: { ort, compiled }, seconds: seconds[i], answer })
   }
   return { model: name, task, metric, samples: compared.samples, unit: compared.unit, input, forms }
 }

@@ -68,7 +68,19 @@ describe('the commands and a small Llama', () => {
     const { rows, unit } = await compare([model, out], { evaluate: task })
     expect(rows.map((row) => row.dtype)).toEqual(['fp32', 'q4'])
     expect([unit, rows[0].ratio]).toEqual(['tokens/s', 1])
-    for (const row of rows) expect(Object.keys(row).sort()).toEqual(['bytes', 'dtype', 'metrics', 'model', 'rate', 'ratio'])
+    for (const row of rows) expect(Object.keys(row).sort()).toEqual(['bytes', 'dtype', 'engine', 'metrics', 'model', 'rate', 'ratio'])
+  })
+
+  it('compare measures each model on each engine', async () => {
+    const { rows } = await compare([model, out], { evaluate: task, engines: ['ort', 'compiled'] })
+    expect(rows.map(({ dtype, engine }) => [dtype, engine.split(' ')[0]])).toEqual([
+      ['fp32', 'ONNX'],
+      ['fp32', 'compiled'],
+      ['q4', 'ONNX'],
+      ['q4', 'compiled'],
+    ])
+    const perplexities = rows.map(({ metrics }) => metrics['perplexity'])
+    for (const i of [0, 2]) expect(perplexities[i + 1] / perplexities[i]).toBeCloseTo(1, 2)
   })
 
   it('inspect names blocks, roles and what weights are stored as', async () => {
