@@ -1,4 +1,19 @@
-import type { EvaluationRecord, StepRecord } from './trainer.js'
+/** What is known after a step. */
+export interface StepRecord {
+  readonly step: number
+  readonly loss: number
+  readonly gradientNorm: number
+  readonly learningRate: number
+  readonly seconds: number
+  /** Bytes copied between this thread's memory and the engine's: 0 where the engine works in the same memory, as it does in Node.js. */
+  readonly copiedBytes: number
+}
+
+/** What is known after an evaluation. */
+export interface EvaluationRecord {
+  readonly step: number
+  readonly metrics: Readonly<Record<string, number>>
+}
 
 /** What a run found so far. */
 export interface History {

@@ -2,7 +2,7 @@ export { type Adapter, type AdapterOptions, adapterFrom, adapterNames, adapterOp
 export { BatchOrder } from './batches.js'
 export { historyFile } from './checkpoint.js'
 export type { ParameterGroup } from './groups.js'
-export { formatHistory, type History } from './history.js'
+export { type EvaluationRecord, formatHistory, type History, type StepRecord } from './history.js'
 export type { Objective } from './objective.js'
 export { type AdamWOptions, adamW } from './optimizers/adamw.js'
 export { type OptimizerOptions, optimizerFrom, optimizerNames, optimizerOptions } from './optimizers/index.js'
@@ -10,8 +10,6 @@ export type { Optimizer } from './optimizers/optimizer.js'
 export { ParameterStore } from './parameters.js'
 export { type Schedule, type ScheduleName, type ScheduleOptions, schedule, scheduleNames } from './schedules.js'
 export {
-  type EvaluationRecord,
-  type StepRecord,
   type TrainedGroup,
   type TrainHooks,
   type TrainOptions,

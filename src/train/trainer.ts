@@ -11,6 +11,7 @@ import { sizeOf } from '../numbers/dtype.js'
 import { BatchOrder } from './batches.js'
 import { loadCheckpoint, type Memories, saveCheckpoint } from './checkpoint.js'
 import { type ParameterGroup, type ResolvedGroup, resolveGroups } from './groups.js'
+import type { EvaluationRecord, StepRecord } from './history.js'
 import { MovingAverage } from './moving-average.js'
 import type { Objective } from './objective.js'
 import type { Optimizer } from './optimizers/optimizer.js'
@@ -44,23 +45,6 @@ export interface TrainOptions {
   /** Values kept for the backward pass; the rest is computed again. */
   readonly checkpoints?: (graph: Graph) => readonly Value[]
   readonly threads?: number
-}
-
-/** What is known after a step. */
-export interface StepRecord {
-  readonly step: number
-  readonly loss: number
-  readonly gradientNorm: number
-  readonly learningRate: number
-  readonly seconds: number
-  /** Bytes copied between this thread's memory and the engine's: 0 where the engine works in the same memory, as it does in Node.js. */
-  readonly copiedBytes: number
-}
-
-/** What is known after an evaluation. */
-export interface EvaluationRecord {
-  readonly step: number
-  readonly metrics: Readonly<Record<string, number>>
 }
 
 /** Milliseconds between checkpoints unless steps are given: what a run that is killed loses at most. */

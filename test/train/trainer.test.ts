@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { Random } from '../../src/base/random.js'
 import { openGraph } from '../../src/engine/open.js'
 import { numbersOf } from '../../src/numbers/dtype.js'
-import { type StepRecord, train } from '../../src/train/trainer.js'
+import type { StepRecord } from '../../src/train/history.js'
+import { train } from '../../src/train/trainer.js'
 import { points, regression, smallNet, usualOptions } from './runs.js'
 
 const weights = async (graph: ReturnType<typeof smallNet>) =>
