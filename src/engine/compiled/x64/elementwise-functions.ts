@@ -1,4 +1,5 @@
 import { erf } from '../../../ops/special.js'
+import { chebyshevPolynomial } from '../polynomial.js'
 import {
   type ElementwiseOperator,
   elementwiseOperators,
@@ -8,7 +9,6 @@ import {
   unary,
 } from './elementwise-operators.js'
 import { emitExp } from './exponential.js'
-import { chebyshevPolynomial } from './polynomial.js'
 
 /** Where exp is 0, and where it is infinite. */
 const [lowest, highest] = [-87, 88.72]

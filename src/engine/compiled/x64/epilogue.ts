@@ -12,8 +12,11 @@ export type Epilogue =
   | { readonly kind: 's32' }
   /** The numbers that sums stand for, and `residual` added to them before the activation. */
   | ({ readonly kind: 'f32'; readonly residual?: boolean } & Numbers)
-  /** `clamp(round(number * factor) + zero point, 0, high)`, halves to even; NaN becomes 0. The activation may be off by `coarseError`. */
-  | ({ readonly kind: 'codes' } & Numbers)
+  /**
+   * `clamp(round(number * factor) + zero point, 0, high)`, halves to even; NaN becomes 0. The activation may be off by `coarseError`. `bounded`: it
+   * is known that the products with factors are numbers below 2^31.
+   */
+  | ({ readonly kind: 'codes'; readonly bounded?: boolean } & Numbers)
 
 /**
  * `activation(sum * scale + bias)`; with `rows`, `(sum + row offset * sum of codes) * (scale * row scale)`. Sums of floats are not scaled, and
@@ -71,7 +74,7 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
     emitActivation(a, coarse ?? emitFunctions[activation], accumulators, context)
   }
   if (epilogue.kind === 'codes') {
-    emitIntegers(a, accumulators, context, bytes)
+    emitIntegers(a, accumulators, context, bytes, epilogue.bounded)
     emitBytes(a, accumulators, context)
   } else for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
 }
@@ -115,12 +118,18 @@ function emitNumbers(
 }
 
 /** Numbers times factors, rounded to integers; NaN becomes the lowest. */
-function emitIntegers(a: Assembler, accumulators: readonly Vector[], { free, factor, ...context }: EpilogueContext, bytes: number): void {
+function emitIntegers(
+  a: Assembler,
+  accumulators: readonly Vector[],
+  { free, factor, ...context }: EpilogueContext,
+  bytes: number,
+  bounded = false,
+): void {
   const [ceiling] = free
-  a.vbroadcastss(ceiling, at(context.ceiling))
+  if (!bounded) a.vbroadcastss(ceiling, at(context.ceiling))
   for (const [v, register] of accumulators.entries()) {
     a.vmulps(register, register, factor.plus(v * bytes))
-    a.vminps(register, ceiling, register)
+    if (!bounded) a.vminps(register, ceiling, register)
     a.vcvtps2dq(register, register)
   }
 }

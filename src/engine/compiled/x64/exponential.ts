@@ -1,6 +1,6 @@
+import { chebyshevPolynomial } from '../polynomial.js'
 import type { Assembler } from './assembler.js'
 import type { Memory, Vector } from './operands.js'
-import { chebyshevPolynomial } from './polynomial.js'
 import type { VectorConstants } from './vector-machine.js'
 
 /** Below this, results would no longer be normal numbers; above, they would be infinite. */

@@ -1,9 +1,9 @@
 import { gelu, tanhGelu } from '../../../ops/activation.js'
 import type { ActivationFunction } from '../plan/steps.js'
+import { chebyshevPolynomial } from '../polynomial.js'
 import type { Assembler } from './assembler.js'
 import { emitExp, emitExpMinusOne } from './exponential.js'
 import type { Vector } from './operands.js'
-import { chebyshevPolynomial } from './polynomial.js'
 import type { VectorConstants } from './vector-machine.js'
 
 /** A vector that a function is computed of, and three that may be overwritten. */
@@ -76,6 +76,7 @@ function emitDivide(a: Assembler, x: Vector, power: Vector, temporaries: readonl
 function smoothRelu(of: (x: number) => number, end: number, degree: number): EmitFunction {
   const powers = inPowers(
     chebyshevPolynomial((t) => of(-t) / t, 0, end, degree),
+    0,
     end,
   )
   return (a, vectors, shared, constants) => {
@@ -102,11 +103,60 @@ function smoothRelu(of: (x: number) => number, end: number, degree: number): Emi
   }
 }
 
-/** Coefficients of powers of t out of those of powers of 2t / end - 1. */
-function inPowers(coefficients: readonly number[], end: number): number[] {
+/** Pieces of {@link quadratics}: how many, two vectors of coefficients; their width, a power of two; the middle of the first, in widths. */
+const [pieces, pieceWidth, firstPiece] = [32, 1 / 4, -15]
+
+/**
+ * The same by still fewer instructions for vectors of 512 bits: a quadratic for each piece of the line, whose coefficients are looked up. In
+ * the first piece, which has no begin, it is a constant; in the last one, which has no end, it is x.
+ */
+function quadratics(of: (x: number) => number): EmitFunction {
+  const lastPiece = firstPiece + pieces - 1
+  const powers: (readonly number[])[] = []
+  for (let piece = firstPiece; piece <= lastPiece; piece++) {
+    const [low, high] = [-1, 1].map((side) => (piece + side / 2) * pieceWidth)
+    const inside = inPowers(chebyshevPolynomial(of, low, high, 2), low, high)
+    powers[piece & (pieces - 1)] = piece === firstPiece ? [of(high) / 2, 0, 0] : piece === lastPiece ? [0, 1, 0] : inside
+  }
+  // Behind this sum the lowest bits are the number of the piece.
+  const shift = 1.5 * 2 ** 23 * pieceWidth
+  return (a, vectors, shared, constants) => {
+    const [least, most] = [firstPiece, lastPiece].map((piece) => constants.float(shift + piece * pieceWidth))
+    const lanes = vectors.map(({ x, temporaries: [piece, sum, coefficient] }) => ({ x, piece, sum, coefficient }))
+    const emitCoefficients = (power: number, to: 'sum' | 'coefficient') => {
+      const [low, high] = [0, pieces / 2].map((first) => constants.floats((lane) => powers[first + lane][power]))
+      a.vmovups(shared, low)
+      for (const lane of lanes) {
+        a.vmovaps(lane[to], shared)
+        a.vpermt2ps(lane[to], lane.piece, high)
+      }
+    }
+    for (const { x, piece } of lanes) {
+      a.vaddps(piece, x, constants.float(shift))
+      // Compared as integers, so that a NaN has a piece too and its quadratic is NaN.
+      a.vpmaxsd(piece, piece, least)
+      a.vpminsd(piece, piece, most)
+    }
+    emitCoefficients(2, 'sum')
+    emitCoefficients(1, 'coefficient')
+    for (const { x, sum, coefficient } of lanes) a.vfmadd213ps(sum, x, coefficient)
+    emitCoefficients(0, 'coefficient')
+    for (const { x, sum, coefficient } of lanes) a.vfmadd213ps(x, sum, coefficient)
+  }
+}
+
+/** The one of the two that the vectors have instructions for. */
+function coarseSmoothRelu(of: (x: number) => number): EmitFunction {
+  const [one, many] = [smoothRelu(of, 3.75, 6), quadratics(of)]
+  return (a, vectors, shared, constants) => (constants.machine.name === 'avx512' ? many : one)(a, vectors, shared, constants)
+}
+
+/** Coefficients of powers of x out of those of powers of (2x - low - high) / (high - low). */
+function inPowers(coefficients: readonly number[], low: number, high: number): number[] {
+  const [slope, offset] = [2 / (high - low), -(low + high) / (high - low)]
   return coefficients.reduceRight<number[]>((sum, coefficient) => {
-    const product = [...sum.map((c) => -c), 0]
-    for (const [power, c] of sum.entries()) product[power + 1] += (2 / end) * c
+    const product = [...sum.map((c) => offset * c), 0]
+    for (const [power, c] of sum.entries()) product[power + 1] += slope * c
     product[0] += coefficient
     return product
   }, [])
@@ -147,6 +197,6 @@ export const coarseError = 3.5e-4
 /** With so few instructions that a product can do them on the way, for results that are rounded to much larger steps. */
 export const emitCoarseFunctions: Readonly<Partial<Record<ActivationFunction, EmitFunction>>> = {
   relu: emitFunctions.relu,
-  gelu: smoothRelu(gelu, 3.75, 6),
-  'gelu-tanh': smoothRelu(tanhGelu, 3.75, 6),
+  gelu: coarseSmoothRelu(gelu),
+  'gelu-tanh': coarseSmoothRelu(tanhGelu),
 }

@@ -99,7 +99,7 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const codes = (await weight.codes.read()) as Int8Array
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
-  const { epilogue, factor } = await epilogueOf(step, weight.input.kind === 'rows')
+  const { epilogue: general, factor } = await epilogueOf(step, weight.input.kind === 'rows')
   const { features, packer } = context
   const survey = packer?.survey(codes, outputs) ?? surveyOf(codes, outputs)
   const zeroPoint = weight.input.kind === 'static' ? weight.input.zeroPoint : 0
@@ -117,6 +117,7 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
         }
       : { scale }),
   }
+  const epilogue = general.kind === 'codes' && weight.input.kind === 'static' ? { ...general, bounded: isBounded(source) } : general
   const exact = features.avx512Vnni || features.avxVnni
   const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(survey, context.highestCode(input)))!
   const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
@@ -139,6 +140,13 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
     },
   })
   return [widening, panelKernel(step, machine, epilogue, source, packer, wide, stride, parameters)]
+}
+
+/** Whether no result times its factor can reach 2^31; functions of results are not larger than they, or than 1. */
+function isBounded({ inputs, outputs, scale, bias, factor }: PanelSource): boolean {
+  const largestSum = 255 * 128 * inputs
+  const isSmall = (n: number) => (largestSum * Math.abs(scale![n]) + Math.abs(bias?.[n] ?? 0) + 1) * Math.abs(factor![n]) < 2 ** 30
+  return Array.from({ length: outputs }, (_, n) => n).every(isSmall)
 }
 
 /** What follows the sums of a product, and the factors for it. */

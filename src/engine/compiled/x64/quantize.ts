@@ -3,7 +3,7 @@ import type { StepKernel, Word } from '../program.js'
 import { smallestScale } from '../reference/quantize.js'
 import type { Assembler } from './assembler.js'
 import { stepKernel, type X64Context } from './context.js'
-import { as, at, eax, type General, k, Label, r9, r10, rcx, rsi, rsp, type Vector } from './operands.js'
+import { as, at, eax, type General, k, Label, type Memory, r9, r10, rax, rcx, rsi, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { type ColumnVector, emitColumns, emitReduce, emitRows, mayOverrun, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
@@ -71,11 +71,11 @@ export const quantizeLocals = 64
 export interface RowCodes {
   /** Of the whole row in memory. */
   emitRow(): void
-  /** Of columns that are in registers below 11, which are overwritten; where the range is static. */
+  /** Of columns that are in registers below 12, which are overwritten; where the range is static. */
   emitVectors?(vectors: readonly ColumnVector[], values: readonly Vector[]): void
 }
 
-/** Emits what is the same for all rows: the machine's registers from 11 to 15 stay between them where the range is static. May use rax and r8. */
+/** Emits what is the same for all rows: the machine's registers from 12 to 15 stay between them where the range is static. May use rax and r8. */
 export function quantizeRows(
   a: Assembler,
   machine: VectorMachine,
@@ -83,7 +83,7 @@ export function quantizeRows(
   registers: QuantizeRegisters,
   constants: VectorConstants,
 ): RowCodes {
-  const range = rangeRegisters(machine)
+  const range = rangeOf(machine, shape.highest, constants)
   const values = machine.registers.slice(0, together)
   const emitVectors = (vectors: readonly ColumnVector[], from: readonly Vector[]) =>
     emitCodes(a, machine, shape, registers, range, vectors, from)
@@ -92,44 +92,56 @@ export function quantizeRows(
       for (const { place, of } of vectors) a.vmovups(values[place], of(registers.input))
       emitVectors(vectors, values)
     })
+  emitOrder(a, machine, range, constants)
   if (shape.static) {
-    emitStaticRange(a, shape.highest, shape.static, range, constants)
-    emitOrder(a, machine, constants)
+    emitStaticRange(a, shape.static, range, constants)
     return { emitRow, emitVectors }
   }
   return {
     emitRow() {
       emitRowRange(a, machine, shape, registers, range, constants)
-      emitOrder(a, machine, constants)
       emitRow()
     },
   }
 }
 
-/** What numbers are multiplied with, the lowest and highest code less the zero point, and the zero point, an integer. */
+/** What numbers become codes with. */
 interface Range {
+  /** What they are multiplied with. */
   readonly inverse: Vector
-  readonly low: Vector
-  readonly high: Vector
+  /** 2^30, beyond which conversion to integers would turn over. */
+  readonly ceiling: Vector
+  /** In words. */
   readonly zeroPoint: Vector
+  /** Of pieces of 32 bits after packing, which works in lanes of 128 bits. */
+  readonly order: Vector
+  /** The highest code in bytes. */
+  readonly high: Memory
 }
 
-function rangeRegisters({ registers }: VectorMachine): Range {
-  const [inverse, low, high, zeroPoint] = registers.slice(12)
-  return { inverse, low, high, zeroPoint }
+function rangeOf({ registers }: VectorMachine, highest: number, constants: VectorConstants): Range {
+  const [inverse, ceiling, zeroPoint, order] = registers.slice(12)
+  return { inverse, ceiling, zeroPoint, order, high: constants.word(highest * 0x1010101) }
+}
+
+/** Sets what does not depend on the row. */
+function emitOrder(a: Assembler, { bytes }: VectorMachine, { ceiling, order }: Range, constants: VectorConstants): void {
+  const lanes = bytes / 16
+  a.vmovups(
+    order,
+    constants.words((piece) => 4 * (piece % lanes) + Math.floor(piece / lanes)),
+  )
+  a.vmovups(ceiling, constants.float(2 ** 30))
 }
 
 function emitStaticRange(
   a: Assembler,
-  highest: number,
   { inverseScale, zeroPoint }: NonNullable<QuantizeShape['static']>,
   range: Range,
   constants: VectorConstants,
 ): void {
   a.vmovups(range.inverse, constants.float(inverseScale))
-  a.vmovups(range.low, constants.float(-zeroPoint))
-  a.vmovups(range.high, constants.float(highest - zeroPoint))
-  a.vmovups(range.zeroPoint, constants.word(zeroPoint))
+  a.vmovups(range.zeroPoint, constants.word(zeroPoint * 0x10001))
 }
 
 /** Finds the range of a row, 0 included, and writes its scale and minus its zero point. */
@@ -177,21 +189,12 @@ function emitRowRange(
   a.vcvtdq2ps(low, low)
   a.vmovss(at(registers.parameters), scale)
   a.vmovss(at(registers.parameters, 4), low)
-  a.vbroadcastss(range.low, low)
-  a.vaddps(range.high, range.low, constants.float(highest))
-  a.vcvtps2dq(range.zeroPoint, range.low)
+  a.vbroadcastss(range.zeroPoint, low)
+  a.vcvtps2dq(range.zeroPoint, range.zeroPoint)
   a.vxorps(values[2], values[2], values[2])
   a.vpsubd(range.zeroPoint, values[2], range.zeroPoint)
+  a.vpackssdw(range.zeroPoint, range.zeroPoint, range.zeroPoint)
 }
-
-/** How 32-bit pieces are put in order after packing, which works in lanes of 128 bits. */
-function emitOrder(a: Assembler, machine: VectorMachine, constants: VectorConstants): void {
-  if (machine.name !== 'avx2') return
-  const order = constants.words((lane) => [0, 4, 1, 5, 2, 6, 3, 7][lane])
-  a.vmovups(machine.registers[orderRegister], order)
-}
-
-const orderRegister = 11
 
 /** Emits the codes of some columns of a row, up to 32 or 64. */
 function emitCodes(
@@ -207,49 +210,47 @@ function emitCodes(
     const value = values[place]
     if (shape.factors) a.vmulps(value, value, of(factors))
     if (!shape.static || !shape.factors) a.vmulps(value, value, range.inverse)
-    a.vmaxps(value, value, range.low)
-    a.vminps(value, value, range.high)
+    a.vminps(value, range.ceiling, value)
     a.vcvtps2dq(value, value)
-    a.vpaddd(value, value, range.zeroPoint)
   }
-  if (machine.name === 'avx2') emitPacked(a, shape, output, vectors, values, machine.registers[orderRegister])
-  else emitNarrowed(a, output, vectors, values)
-}
-
-/** Stores up to 32 codes out of four vectors of 8. */
-function emitPacked(
-  a: Assembler,
-  { overrun }: QuantizeShape,
-  output: General,
-  vectors: readonly ColumnVector[],
-  [first, second, third, fourth]: readonly Vector[],
-  order: Vector,
-): void {
-  a.vpackssdw(first, first, second)
-  a.vpackssdw(third, third, fourth)
+  const [first, second, third, fourth] = values
+  for (const [low, high] of [
+    [first, second],
+    [third, fourth],
+  ]) {
+    a.vpackssdw(low, low, high)
+    a.vpaddsw(low, low, range.zeroPoint)
+  }
   a.vpackuswb(first, first, third)
-  a.vpermd(as('ymm', first), as('ymm', order), as('ymm', first))
-  const to = vectors[0].of(output, 1)
-  const count = 8 * (vectors.length - 1) + (vectors[vectors.length - 1].part ?? 8)
-  if (count === 32 || overrun) {
-    a.vmovups(to, first)
-    return
-  }
-  a.vmovups(at(rsp), first)
-  for (let i = 0; i < count; i++) {
-    a.movzx(eax, at(rsp, i))
-    a.mov(to.plus(i), as('r8', eax))
-  }
+  if (shape.highest < 255) a.vpminub(first, first, range.high)
+  const kind = machine.name === 'avx2' ? 'ymm' : 'zmm'
+  a.vpermd(as(kind, first), as(kind, range.order), as(kind, first))
+  emitStoreCodes(a, machine, shape, vectors, output, first)
 }
 
-/** Stores each vector's codes; needs AVX512. */
-function emitNarrowed(a: Assembler, output: General, vectors: readonly ColumnVector[], values: readonly Vector[]): void {
-  for (const { place, part, of } of vectors) {
-    if (part !== undefined) {
-      a.mov(eax, 2 ** part - 1)
-      a.kmovw(k[1], eax)
+/** Stores the codes of some vectors; may use eax, k1 and the stack. */
+function emitStoreCodes(
+  a: Assembler,
+  { lanes, bytes }: VectorMachine,
+  { overrun }: QuantizeShape,
+  vectors: readonly ColumnVector[],
+  output: General,
+  codes: Vector,
+): void {
+  const to = vectors[0].of(output, 1)
+  const count = lanes * (vectors.length - 1) + (vectors[vectors.length - 1].part ?? lanes)
+  if (count === bytes || overrun) {
+    a.vmovups(to, codes)
+  } else if (codes.kind === 'zmm') {
+    a.mov(rax, (1n << BigInt(count)) - 1n)
+    a.kmovq(k[1], rax)
+    a.vmovdqu8(to.masked(k[1]), codes)
+  } else {
+    a.vmovups(at(rsp), codes)
+    for (let i = 0; i < count; i++) {
+      a.movzx(eax, at(rsp, i))
+      a.mov(to.plus(i), as('r8', eax))
     }
-    a.vpmovdb(part === undefined ? of(output, 1) : of(output, 1).masked(k[1]), values[place])
   }
 }
 

@@ -35,8 +35,11 @@ export interface TiledProduct {
 /** Bytes on the stack that the loops need. */
 export const loopLocals = 64
 
+/** Where on the stack the number of tiles of a panel is; r13 counts them. */
+export const loopTiles = 0
+
 /** Words on the stack: tiles, rows in the shorter ones, how many are longer by one; panels left, column. */
-const local = { tiles: 0, height: 8, longer: 16, panels: 24, column: 32 }
+const local = { tiles: loopTiles, height: 8, longer: 16, panels: 24, column: 32 }
 
 /**
  * Walks the panels, and for each of them all rows, in as few tiles as there can be, of even heights. A tile finds: rbx

@@ -246,6 +246,7 @@ export const vectorInstructions = {
   vpermt2b: three512plain('66 0F38 0 7D'),
   vpermi2d: three512('66 0F38 0 76'),
   vpermt2d: three512('66 0F38 0 7E'),
+  vpermt2ps: three512('66 0F38 0 7F'),
   // Masks
   kmovb: ['k, k/m8 | RM V 66 0F 0 90', 'm8, k | MR V 66 0F 0 91', 'k, r32 | RM V 66 0F 0 92', 'r32, k | RM V 66 0F 0 93'],
   kmovw: ['k, k/m16 | RM V NP 0F 0 90', 'm16, k | MR V NP 0F 0 91', 'k, r32 | RM V NP 0F 0 92', 'r32, k | RM V NP 0F 0 93'],

@@ -30,6 +30,11 @@ export function chooseVectorMachine(features: Features): VectorMachine | undefin
 const float = new Float32Array(1)
 const bitsOfFloat = new Int32Array(float.buffer)
 
+function bitsOf(value: number): number {
+  float[0] = value
+  return bitsOfFloat[0]
+}
+
 /**
  * Constants of a kernel, each a vector; they lie behind the code.
  *
@@ -46,8 +51,7 @@ export class VectorConstants {
 
   /** A float32 in every lane. */
   float(value: number): Memory {
-    float[0] = value
-    return this.word(bitsOfFloat[0])
+    return this.word(bitsOf(value))
   }
 
   /** 32 bits in every lane. */
@@ -62,6 +66,11 @@ export class VectorConstants {
   /** All bits of the first lanes, none of the others. */
   firstLanes(count: number): Memory {
     return this.words((lane) => (lane < count ? -1 : 0))
+  }
+
+  /** A float32 for each lane. */
+  floats(of: (lane: number) => number): Memory {
+    return this.words((lane) => bitsOf(of(lane)))
   }
 
   /** 32 bits for each lane. */

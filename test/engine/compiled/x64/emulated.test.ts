@@ -18,14 +18,14 @@ import {
   wrongNumbers,
 } from './gemm-cases.js'
 
-/** Shapes with tails of every kind: rows beyond a tile, inputs beyond a step, outputs beside a panel. */
+/** Shapes with tails of every kind: rows beyond a tile, inputs beyond a step, outputs beside a panel; several tiles of several steps. */
 const shapes: GemmShape[] = [
   [1, 1, 1],
   [6, 64, 64],
   [13, 70, 130],
   [16, 128, 65],
   [33, 61, 128],
-  [40, 4, 17],
+  [40, 130, 17],
 ].map(([rows, inputs, outputs], seed) => ({ seed, rows, inputs, outputs, gap: 3 * (seed % 3) }))
 
 const blockShapes = [

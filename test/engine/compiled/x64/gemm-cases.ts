@@ -19,6 +19,7 @@ export const floatEpilogues: readonly Epilogue[] = [
   { kind: 'codes', bias: true },
   { kind: 'codes', activation: 'tanh' },
   { kind: 'codes', rows: true, bias: true, activation: 'gelu' },
+  { kind: 'codes', bounded: true, bias: true, activation: 'gelu-tanh' },
 ]
 
 const activationTypes = { 1: Float32Array, 2: Uint16Array, 4: Uint8Array }

@@ -371,4 +371,34 @@ describe.skipIf(!runsHere)('linears agree with the reference', () => {
       { numRuns: 40 },
     ),
   )
+
+  it.each([1e-3, 1, 1e8])('and give codes of products of codes, where a code of a weight stands for %f', (step) =>
+    fc.assert(
+      fc.asyncProperty(shapes, async ({ seed, lengths, columns }) => {
+        const [builder, random] = [new PlanBuilder(), new Random(seed)]
+        const inputs = inputsOf(random)
+        const tokens = lengths.reduce((a, b) => a + b)
+        const quantization = { kind: 'static', scale: 0.25, zeroPoint: 100 } as const
+        const weights = Array.from({ length: inputs * columns }, () => random.integer(255) - 127)
+        const rows = builder.rows(inputs, normals(random, tokens * inputs))
+        const output = builder.buffer(inputs, uint8)
+        const codes = builder.add({
+          kind: 'linear',
+          input: builder.add({ kind: 'quantize', input: rows, quantization, highest: 255, output }),
+          weight: {
+            kind: 'int8',
+            codes: bytes([inputs, columns], weights),
+            scale: floats([columns], weights.slice(0, columns).fill(step)),
+            input: quantization,
+          },
+          quantizer: { quantization: { kind: 'static', scale: 0.5, zeroPoint: random.integer(256) }, highest: 255 },
+          output: builder.buffer(columns, uint8),
+        })
+        const plan = builder.output('codes', builder.codesOf(codes)).plan()
+        const [got, want] = await Promise.all([runPlan(guarded, plan, { lengths }), runPlan(reference, plan, { lengths })])
+        expect(Array.from(got.outputs['codes'])).toEqual(Array.from(want.outputs['codes']))
+      }),
+      { numRuns: 20 },
+    ),
+  )
 })

@@ -1,6 +1,6 @@
 import { gelu, tanhGelu } from '../../../../ops/activation.js'
 import type { ActivationFunction } from '../../plan/steps.js'
-import { chebyshevPolynomial } from '../../x64/polynomial.js'
+import { chebyshevPolynomial } from '../../polynomial.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32x4, i16x8, i32x4 } from '../values.js'
 import type { Vector } from './kernel.js'
