@@ -1,11 +1,11 @@
-// An encoder on our kernels. ours.mjs MODEL JOBS.json THREADS
+// An encoder on our kernels. ours.mjs MODEL JOBS.json THREADS [ATTENTION]
 // `run JOB` runs the job's batches of token ids; `vectors FILE` writes the vectors of the job `sorted` (float32); `memory` tells this process's.
 import fs from 'node:fs'
 import { answer, residentBytes } from '../answers.mjs'
 import { encoderFeeds, timed } from '../batches.mjs'
 
 const bare = residentBytes()
-const [folder, jobsFile, threads] = process.argv.slice(2)
+const [folder, jobsFile, threads, attention] = process.argv.slice(2)
 const { session, program, arenas } = await open()
 const array = (shape, data) => ({ dtype: 'int64', shape, data })
 const jobs = Object.fromEntries(
@@ -33,7 +33,7 @@ async function open() {
   const { openCompiled } = await import('../../dist/engine/compiled/session.js')
   const { importModel } = await import('../../dist/raise/import.js')
   const { model } = await importModel(folder)
-  const session = await openCompiled(model.graph, await compiledBackend(), { threads: Number(threads) })
+  const session = await openCompiled(model.graph, await compiledBackend(), { threads: Number(threads), attention })
   const { program, plan } = session
   /** Of all threads, for blocks of texts of 128 tokens; null where the backend has no blocks. */
   const arenas = () => {

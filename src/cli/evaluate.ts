@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { EvaluateOptions, EvaluateResult } from '../commands/evaluate.js'
 import type { Act } from './action.js'
-import { cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
+import { attentionOption, cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
 import { count, duration, figure, size, table } from './words.js'
 
 export function addEvaluate(program: Command, act: Act): void {
@@ -13,6 +13,7 @@ export function addEvaluate(program: Command, act: Act): void {
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
     .addOption(engineOption('ort'))
     .addOption(cacheOption())
+    .addOption(attentionOption())
     .option('--against <source>', 'the original, to measure beside')
     .option('--columns <names>', 'which columns of the table hold what, as in text=0,label=2')
     .option('--tokens <n>', 'language-model: tokens that are scored', wholeNumber('--tokens', 2))

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { InspectedGraph, InspectOptions, InspectResult } from '../commands/inspect.js'
 import type { Act } from './action.js'
-import { cacheOption } from './options.js'
+import { attentionOption, cacheOption } from './options.js'
 import { count, size, table } from './words.js'
 
 export function addInspect(program: Command, act: Act): void {
@@ -12,6 +12,7 @@ export function addInspect(program: Command, act: Act): void {
     .option('--graph', 'the text of the graph in canonical form')
     .option('--plan', 'the steps that the compiled engine makes of it, with bytes and operations')
     .addOption(cacheOption())
+    .addOption(attentionOption())
     .action(
       act(async (context, [model], options: InspectOptions) => {
         const { inspect } = await import('../commands/inspect.js')

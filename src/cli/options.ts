@@ -30,6 +30,14 @@ export function cacheOption(): Option {
   ).argParser(oneOf('--cache', ['float32', 'int8']))
 }
 
+/** What own kernels multiply in attention. */
+export function attentionOption(): Option {
+  return new Option(
+    '--attention <dtype>',
+    'what own kernels multiply in the attention of encoders: float32, or int8, which is faster (default: "float32")',
+  ).argParser(oneOf('--attention', ['float32', 'int8']))
+}
+
 /** Takes one of some words. */
 export function oneOf<Word extends string>(what: string, words: readonly Word[]): (text: string) => Word {
   return (text) => {

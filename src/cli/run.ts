@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { RunOptions, RunResult } from '../commands/run.js'
 import type { Act } from './action.js'
-import { cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
+import { attentionOption, cacheOption, dtypeWords, engineOption, oneOf, wholeNumber } from './options.js'
 import { figure } from './words.js'
 
 export function addRun(program: Command, act: Act): void {
@@ -13,6 +13,7 @@ export function addRun(program: Command, act: Act): void {
     .option('--dtype <word>', 'which file of the folder', oneOf('--dtype', dtypeWords))
     .addOption(engineOption('auto'))
     .addOption(cacheOption())
+    .addOption(attentionOption())
     .option('--max-new-tokens <n>', 'most tokens to write', wholeNumber('--max-new-tokens', 1), 128)
     .option('--chat', 'the text is a message of a conversation')
     .action(

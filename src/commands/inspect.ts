@@ -1,7 +1,7 @@
 import { anatomyOf, type Block } from '../anatomy/index.js'
 import { TinsmithError } from '../base/errors.js'
 import type { DescribedPlan } from '../engine/compiled/plan/describe.js'
-import type { CacheDtype } from '../engine/compiled/plan/steps.js'
+import type { AttentionProducts, CacheDtype } from '../engine/compiled/plan/steps.js'
 import type { Graph } from '../ir/graph.js'
 import { printGraph } from '../ir/print.js'
 import type { DType } from '../numbers/dtype.js'
@@ -17,6 +17,8 @@ export interface InspectOptions extends CommandOptions {
   readonly plan?: boolean
   /** What keys and values are kept as in that plan. Default `float32`. */
   readonly cache?: CacheDtype
+  /** What attention without caches multiplies in that plan. Default `float32`. */
+  readonly attention?: AttentionProducts
 }
 
 export interface InspectedLinear {

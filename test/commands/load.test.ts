@@ -45,6 +45,13 @@ describe('load', () => {
     })
   })
 
+  it('refuses attention in int8 where ONNX Runtime computes it', async () => {
+    await expect(loadModel(classifier, { engine: 'ort', attention: 'int8' })).rejects.toMatchObject({
+      code: 'usage',
+      hint: expect.stringMatching(/compiled/),
+    })
+  })
+
   it('refuses dtypes that a checkpoint does not have', async () => {
     await expect(loadModel(classifier, { dtype: 'q8' })).rejects.toMatchObject({
       code: 'bad-input',

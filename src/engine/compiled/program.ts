@@ -9,7 +9,8 @@ import { type Buffer, type RowKind, rowBytes, type Step, type StepKind, type Ste
  * - `rows`: how many there are in this run; of tokens, behind the step `keep` in runs that keep last tokens only, as many as sequences;
  *   `kept`: the number of sequences in such runs, 0 in others
  * - `constant`: the address of memory that is filled at load and only read, or `from` bytes behind it; the same array is held once
- * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind;
+ * - `scratch`: the address of that many bytes, of this thread alone, with undefined content; with `per`, that many for each row of a kind, and
+ *   `beyond` more for all of them;
  *   the same object stands for the same memory in all kernels of a step; `shared` when a kernel's shares write to different places of it
  * - `sequences`: the address of the run's table of sequences (`sequenceWords`)
  * - `cache`: how far the keys or values of one of its layers lie behind the start of a sequence's cache, in bytes for each token of its capacity
@@ -21,7 +22,7 @@ export type Word =
   | { readonly stride: View }
   | { readonly rows: RowKind | 'kept' }
   | { readonly constant: ArrayBufferView; readonly from?: number }
-  | { readonly scratch: number; readonly per?: RowKind; readonly shared?: true }
+  | { readonly scratch: number; readonly per?: RowKind; readonly beyond?: number; readonly shared?: true }
   | { readonly sequences: true }
   | { readonly cache: { readonly layer: number; readonly part: 'keys' | 'values' } }
 

@@ -11,7 +11,7 @@ import { type PlanOptions, planOf } from './plan/index.js'
 import type { Plan } from './plan/plan.js'
 import { CompiledSequence } from './token-sequence.js'
 
-/** How a graph is loaded: threads at most, whether times are kept, and what keys and values are kept as. */
+/** How a graph is loaded: threads at most, whether times are kept, what keys and values are kept as, and what attention multiplies. */
 export type CompiledOptions = Parameters<Backend['compile']>[1] & PlanOptions
 
 /**

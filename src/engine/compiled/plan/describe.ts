@@ -76,6 +76,7 @@ function detailsOf(step: Step): string[] {
           [`window ${step.window}`]: step.window,
           'soft cap': step.softCap,
           [`${step.cacheDtype ?? 'float32'} cache`]: step.cache !== undefined,
+          'int8 products': step.products === 'int8',
         }),
       ]
     case 'combine':

@@ -38,6 +38,9 @@ export function scaledColumns({ rows, columns, scale }: LookupTable): number {
 /** What caches hold of keys and values: float32, or int8 codes with a scale for each token and head. */
 export type CacheDtype = 'float32' | 'int8'
 
+/** What the products of attention multiply: float32, or int8 codes as reference/attention-int8.ts defines them. */
+export type AttentionProducts = 'float32' | 'int8'
+
 export type ActivationFunction = 'gelu' | 'gelu-tanh' | 'quick-gelu' | 'silu' | 'relu' | 'tanh' | 'sigmoid'
 export type BinaryOperator = 'add' | 'subtract' | 'multiply' | 'divide' | 'maximum'
 
@@ -161,6 +164,8 @@ interface Kinds {
     readonly cache?: number
     /** Of that cache; float32 where it is not said. */
     readonly cacheDtype?: CacheDtype
+    /** What Q K^T and the sum of values multiply; float32 where it is not said. Products of codes know neither caches nor soft caps. */
+    readonly products?: AttentionProducts
     readonly output: View
   }
   /** One row for each sequence from those of its tokens: the first, the last, or their sum. */

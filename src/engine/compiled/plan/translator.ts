@@ -5,6 +5,7 @@ import type { Tensor } from '../../../ir/tensor.js'
 import type { Meaning } from './meaning.js'
 import type { CacheLayer } from './plan.js'
 import {
+  type AttentionProducts,
   type Buffer,
   type CacheDtype,
   type RowKind,
@@ -32,6 +33,7 @@ export class Translator {
   constructor(
     readonly graph: Graph,
     readonly cacheDtype: CacheDtype,
+    readonly attentionProducts: AttentionProducts,
   ) {}
 
   meaning(value: Value | null | undefined): Meaning | undefined {

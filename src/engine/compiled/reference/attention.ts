@@ -1,5 +1,6 @@
 import type { StepOf } from '../plan/steps.js'
 import type { Rows } from './arrays.js'
+import { attendByCodes } from './attention-int8.js'
 
 /** Keys or values of one sequence: [tokens, columns]. */
 export interface Past {
@@ -10,7 +11,7 @@ export interface Past {
 
 type Attention = StepOf<'attention'>
 
-/** Attention of the queries of one sequence, rows `first` to `first + count`, over its keys and values; in float64. */
+/** Attention of the queries of one sequence, rows `first` to `first + count`, over its keys and values: in float64, or by products of codes. */
 export function attend(
   step: Attention,
   query: Rows<Float32Array>,
@@ -20,6 +21,10 @@ export function attend(
   count: number,
   output: Rows<Float32Array>,
 ): void {
+  if (step.products === 'int8') {
+    attendByCodes(step, query, keys, values, first, count, output)
+    return
+  }
   const { heads, keyValueHeads, causal, window = Number.POSITIVE_INFINITY } = step
   const [size, valueSize] = [step.query.columns / heads, step.value.columns / keyValueHeads]
   const past = keys.tokens - count

@@ -11,6 +11,7 @@ import { referenceSteps } from './steps.js'
 /** Runs plans step by step in plain JavaScript: slow, and what the results of the other backends are compared with. */
 export const reference: Backend = {
   name: 'reference',
+  fusions: { attentionCodes: true },
   compile: async (plan) => new ReferenceProgram(plan),
 }
 

@@ -1,8 +1,9 @@
-import { type CacheDtype, roundUp } from '../plan/steps.js'
+import { type CacheDtype, roundUp, type StepOf } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import type { Lanes } from './attention-lanes.js'
 import { at, type Memory, rax, rbp } from './operands.js'
 import { Parameters } from './parameters.js'
+import { rowWords } from './rows.js'
 import type { VectorConstants, VectorMachine } from './vector-machine.js'
 
 /** What the code of an attention depends on. */
@@ -25,7 +26,7 @@ export interface AttentionShape {
  *
  * Of several threads, each does every `parts`th tile of queries, the first one that with the number `part`. Where a sequence has one query, it does
  * `ownRanges` of `allRanges` ranges of the keys, from `firstRange` on, and leaves their sums in `ranges`; when all are there, it puts them together
- * for `headCount` heads from `firstHead` on.
+ * for `headCount` heads from `firstHead` on. Products of codes keep them in `codes`, memory for the run's `tokens`; there threads share heads of keys.
  */
 export const attentionParameters = new Parameters([
   'query',
@@ -49,7 +50,24 @@ export const attentionParameters = new Parameters([
   'ownRanges',
   'firstHead',
   'headCount',
+  'codes',
+  'tokens',
 ])
+
+/** The words of what a step reads and writes, 0 for what only some kernels need. */
+export function attentionWords({ query, key, value, output }: StepOf<'attention'>) {
+  const none = Object.fromEntries(attentionParameters.names.map((name) => [name, 0])) as Record<AttentionParameter, 0>
+  return {
+    ...none,
+    ...rowWords('query', query),
+    ...rowWords('key', key),
+    ...rowWords('value', value),
+    ...rowWords('output', output),
+    sequences: { sequences: true },
+    sequenceCount: { rows: 'sequence' },
+  } as const
+}
+type AttentionParameter = (typeof attentionParameters.names)[number]
 
 /** Words on the stack, by name; rbp is at the first. */
 const names = [
@@ -87,6 +105,18 @@ const names = [
   'sums',
   'range',
   'rangesLeft',
+  // Products of codes: where those of a head of keys lie, and the tile's scores and weights, a row for each query
+  'keyCodes',
+  'keyStarts',
+  'valueCodes',
+  'scores',
+  'scoreStride',
+  'weights',
+  'weightStride',
+  'scoreFactor',
+  // Vectors of keys that the tile's queries see
+  'firstVector',
+  'vectors',
   // Tiles
   'tiles',
   'height',

@@ -1,7 +1,7 @@
+import { chebyshevPolynomial } from '../polynomial.js'
 import type { Assembler } from './assembler.js'
 import { type AttentionCode, type AttentionShape, local, localVector } from './attention-frame.js'
 import { as, at, Label, type Memory, r8q, r13, r14, rax, rbx, rdx, rsi, type Vector } from './operands.js'
-import { chebyshevPolynomial } from './polynomial.js'
 import type { VectorConstants } from './vector-machine.js'
 
 /** Coefficients of 2^x on [-1/2, 1/2]. */

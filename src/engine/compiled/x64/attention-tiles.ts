@@ -247,7 +247,7 @@ export function emitBlockKeys(a: Assembler, most: number): void {
 }
 
 /** Calls tiles of even heights, in rbx, until they are `total` together. Overwrites rax, rdx, r15. */
-function emitEvenTiles(a: Assembler, total: Memory, tiles: readonly Label[]): void {
+export function emitEvenTiles(a: Assembler, total: Memory, tiles: readonly Label[]): void {
   const next = new Label()
   const done = r15
   a.mov(rax, total)

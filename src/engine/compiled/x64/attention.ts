@@ -1,6 +1,6 @@
 import { unsupported } from '../../../base/errors.js'
 import type { StepOf } from '../plan/steps.js'
-import { type StepKernel, sequenceWords, type Word } from '../program.js'
+import type { StepKernel, Word } from '../program.js'
 import type { Assembler } from './assembler.js'
 import { emitQuantizeRows, emitScaleStart } from './attention-codes.js'
 import {
@@ -9,21 +9,22 @@ import {
   across,
   add,
   attentionParameters,
+  attentionWords,
   elementBytes,
-  frameBytes,
   local,
   move,
   rangeLayout,
   scratchLayout,
 } from './attention-frame.js'
-import { Lanes } from './attention-lanes.js'
+import { int8AttentionKernel } from './attention-int8.js'
+import type { Lanes } from './attention-lanes.js'
 import { emitFirstSums, emitJoin } from './attention-ranges.js'
+import { attentionKernel, type Entry, emitFirstRow, emitSequences } from './attention-sequences.js'
 import { emitSingleQuery } from './attention-single.js'
 import { emitQueries } from './attention-tiles.js'
 import { stepKernel, type X64Context } from './context.js'
-import { at, Label, type Memory, r9, r10, r11, rax, rbp, rcx, rdx, rsi, rsp } from './operands.js'
-import { kernel } from './parameters.js'
-import { VectorConstants, type VectorMachine } from './vector-machine.js'
+import { at, Label, type Memory, r9, r10, r11, rax, rcx, rdx } from './operands.js'
+import type { VectorMachine } from './vector-machine.js'
 
 /**
  * The kernels of an attention in float32: new keys and values to the cache where there is one, there perhaps as codes; then, for each sequence
@@ -34,25 +35,18 @@ import { VectorConstants, type VectorMachine } from './vector-machine.js'
  *
  * @throws TinsmithError `unsupported` where heads of keys and values do not divide those of queries
  */
-export function attentionKernels(step: StepOf<'attention'>, { vectors, threads }: X64Context): StepKernel<Uint8Array>[] {
-  const { query, key, value, output, cache } = step
+export function attentionKernels(step: StepOf<'attention'>, context: X64Context): StepKernel<Uint8Array>[] {
+  const { cache } = step
+  const { vectors, threads } = context
   const shape = shapeOf(step)
+  if (step.products === 'int8') return [int8AttentionKernel(step, shape, context)]
   const { heads } = shape
   const sumBytes = rangeLayout(shape, vectors).all
   // Ranges do not depend on how many threads find the time: neither do results.
   const allRanges = cache === undefined ? 1 : threads
   const ranges: Word = cache === undefined ? { scratch: sumBytes } : { scratch: threads * sumBytes, per: 'sequence', shared: true }
   const words = {
-    query: { address: query },
-    queryStride: { stride: query },
-    key: { address: key },
-    keyStride: { stride: key },
-    value: { address: value },
-    valueStride: { stride: value },
-    output: { address: output },
-    outputStride: { stride: output },
-    sequences: { sequences: true },
-    sequenceCount: { rows: 'sequence' },
+    ...attentionWords(step),
     scratch: { scratch: scratchLayout(shape, vectors).all },
     cacheKeys: cacheWord(cache, 'keys'),
     cacheValues: cacheWord(cache, 'values'),
@@ -152,29 +146,6 @@ export function joinRanges(machine: VectorMachine, shape: AttentionShape): Uint8
   })
 }
 
-/** Code that works on the stack's words, with functions beside it. */
-function attentionKernel(
-  machine: VectorMachine,
-  columns: readonly number[],
-  shape: AttentionShape,
-  body: (code: AttentionCode) => void,
-  beside: (code: AttentionCode) => void = () => {},
-): Uint8Array {
-  const constants = new VectorConstants(machine)
-  const lanes = new Lanes(constants, columns)
-  return kernel(
-    frameBytes,
-    (a) => {
-      a.mov(rbp, rsp)
-      body({ a, shape, machine, lanes, constants })
-    },
-    (a) => {
-      beside({ a, shape, machine, lanes, constants })
-      constants.place(a)
-    },
-  )
-}
-
 /** Code of an attention, called with `attentionParameters`. */
 export function attention(machine: VectorMachine, shape: AttentionShape): Uint8Array {
   const queries = [1, 2].map((vectors) => ({ vectors, label: new Label() }))
@@ -205,44 +176,6 @@ export function attention(machine: VectorMachine, shape: AttentionShape): Uint8A
       for (const { vectors, label } of queries) emitQueries(code, label, vectors)
     },
   )
-}
-
-/** Where the table says something of a sequence. */
-type Entry = (name: (typeof sequenceWords)[number]) => Memory
-
-/** Walks the table of sequences; the body may not touch rsi before it has read the sequence's entry. */
-function emitSequences(a: Assembler, lanes: Lanes, body: (entry: Entry) => void): void {
-  const [next, skip, done] = [new Label(), new Label(), new Label()]
-  const entry: Entry = (name) => at(rsi, 8 * sequenceWords.indexOf(name))
-  lanes.prepare(a)
-  move(a, local('table'), attentionParameters.at('sequences'))
-  a.mov(rax, attentionParameters.at('sequenceCount'))
-  a.test(rax, rax)
-  a.je(done)
-  a.mov(local('sequencesLeft'), rax)
-  a.bind(next)
-  a.mov(rsi, local('table'))
-  a.mov(rax, entry('rows'))
-  a.test(rax, rax)
-  a.je(skip)
-  a.mov(local('rows'), rax)
-  a.mov(rcx, entry('past'))
-  a.mov(local('past'), rcx)
-  a.add(rax, rcx)
-  a.mov(local('total'), rax)
-  body(entry)
-  a.bind(skip)
-  add(a, 'table', 8 * sequenceWords.length)
-  add(a, 'sequencesLeft', -1)
-  a.jne(next)
-  a.bind(done)
-}
-
-/** Sets rax to the address of the sequence's first row of a view. */
-function emitFirstRow(a: Assembler, first: Memory, name: 'query' | 'key' | 'value' | 'output'): void {
-  a.mov(rax, first)
-  a.imul(rax, attentionParameters.at(`${name}Stride`))
-  a.add(rax, attentionParameters.at(name))
 }
 
 /** Sets r9 to where the cache's keys or values of the layer begin. */

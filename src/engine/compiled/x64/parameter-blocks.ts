@@ -198,7 +198,7 @@ export class ScratchLayout {
       const bytes = roundUp(word.scratch, 64)
       this.#offsets.set(word, end)
       end = {
-        fixed: end.fixed + (word.per ? overrun : this.threads * ownBytes(word)),
+        fixed: end.fixed + (word.per ? overrun + roundUp(word.beyond ?? 0, 64) : this.threads * ownBytes(word)),
         token: end.token + (word.per === 'token' ? bytes : 0),
         sequence: end.sequence + (word.per === 'sequence' ? bytes : 0),
       }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { Random } from '../../../../src/base/random.js'
 import type { CacheLayer, CachePart } from '../../../../src/engine/compiled/plan/plan.js'
-import { type Buffer, rowBytes, type StepOf, type View } from '../../../../src/engine/compiled/plan/steps.js'
+import { type AttentionProducts, type Buffer, rowBytes, type StepOf, type View } from '../../../../src/engine/compiled/plan/steps.js'
 import type { Rows } from '../../../../src/engine/compiled/reference/arrays.js'
 import { attend } from '../../../../src/engine/compiled/reference/attention.js'
 import { ReferenceCache } from '../../../../src/engine/compiled/reference/backend.js'
@@ -24,6 +24,8 @@ export interface AttentionCase {
   readonly cached: boolean
   /** Whether the cache holds codes. */
   readonly coded: boolean
+  /** Whether products are those of codes; only without a cache and a soft cap. */
+  readonly products?: AttentionProducts
   /** How many share the work. */
   readonly threads: number
 }
@@ -63,12 +65,25 @@ function casesOf(
 /** A few tokens with heads of every kind. */
 export const shortAttentionCases = casesOf(3, fc.constantFrom(1, 2, 3, 4, 7), fc.oneof(fc.integer({ min: 0, max: 35 }), fc.constant(1)), 3)
 
+/** Products of codes: a few tokens, and some more. */
+export const codesAttentionCases = fc
+  .oneof(shortAttentionCases, { arbitrary: casesOf(1, fc.constantFrom(1, 3), fc.constantFrom(0, 1, 63, 64, 65, 150), 3), weight: 1 })
+  .map(
+    (one): AttentionCase => ({
+      ...one,
+      products: 'int8',
+      cached: false,
+      softCap: undefined,
+      sequences: one.sequences.map(({ rows }) => ({ rows })),
+    }),
+  )
+
 /** Around and beyond the number of keys that are worked on together. */
 export const longAttentionCases = casesOf(1, fc.constantFrom(1, 3), fc.constantFrom(1, 3, 255, 256, 257, 600), 1)
 
 /** Queries, keys and values side by side in one buffer, as a product with joined weights leaves them. */
 function stepOf(one: AttentionCase): StepOf<'attention'> {
-  const { keyValueHeads, group, headSize, valueSize, causal, window, softCap, cached, coded } = one
+  const { keyValueHeads, group, headSize, valueSize, causal, window, softCap, products, cached, coded } = one
   const heads = group * keyValueHeads
   const widths = [heads * headSize, keyValueHeads * headSize, keyValueHeads * valueSize]
   const joined: Buffer = { name: 'joined', per: 'token', columns: widths.reduce((a, b) => a + b), dtype: 'float32' }
@@ -94,6 +109,7 @@ function stepOf(one: AttentionCase): StepOf<'attention'> {
     output,
     cache: cached ? 1 : undefined,
     cacheDtype: coded ? 'int8' : 'float32',
+    products,
   }
 }
 

@@ -6,12 +6,13 @@ import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { attentionKernels } from '../../../../src/engine/compiled/x64/attention.js'
 import { x64Backend } from '../../../../src/engine/compiled/x64/backend.node.js'
 import type { X64Context } from '../../../../src/engine/compiled/x64/context.js'
+import type { Features } from '../../../../src/engine/compiled/x64/features.js'
 import { processorFeatures } from '../../../../src/engine/compiled/x64/features.node.js'
 import { addressOf, type MappedCode, mapCode } from '../../../../src/engine/compiled/x64/memory.node.js'
 import { vectorMachines } from '../../../../src/engine/compiled/x64/vector-machine.js'
 import { PlanBuilder, relativeError, runPlan } from '../plans.js'
 import { GuardedArena } from './arena.js'
-import { type AttentionCase, longAttentionCases, placeAttention, shortAttentionCases } from './attention-cases.js'
+import { type AttentionCase, codesAttentionCases, longAttentionCases, placeAttention, shortAttentionCases } from './attention-cases.js'
 import { disassemble, hasDisassembler } from './disassembly.js'
 import { EmulatedMachine, emulator } from './emulator.js'
 import { runsHere } from './machine.js'
@@ -21,8 +22,16 @@ const machines = Object.values(vectorMachines)
 
 const mostThreads = 3
 
-function kernelsOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number]) {
-  const context: X64Context = { features: features!, vectors: machine, threads: mostThreads, highestCode: () => 255 }
+const noFeatures: Features = { avx2: false, avxVnni: false, avx512: false, avx512Vnni: false, avx512Bf16: false, amxInt8: false }
+
+function kernelsOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number], has: Partial<Features> = {}) {
+  const isWide = machine.name === 'avx512'
+  const context: X64Context = {
+    features: { ...noFeatures, avx2: true, avx512: isWide, avx512Vnni: isWide, ...has },
+    vectors: machine,
+    threads: mostThreads,
+    highestCode: () => 255,
+  }
   return attentionKernels(step, context)
 }
 
@@ -58,6 +67,10 @@ describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name
 
   it('agrees with the reference for sequences of several blocks of keys', () => {
     fc.assert(fc.property(longAttentionCases, check), { numRuns: 30 })
+  })
+
+  it('agrees with the reference where products are those of codes', () => {
+    fc.assert(fc.property(codesAttentionCases, check), { numRuns: 100 })
   })
 })
 
@@ -106,7 +119,10 @@ const lengths = [
   { rows: 7, past: 0, capacity: 7 },
 ]
 const uncached = lengths.map(({ rows }) => ({ rows }))
+const codes = { ...shape, cached: false, products: 'int8' } as const
 const samples: readonly AttentionCase[] = [
+  { ...codes, threads: 2, sequences: uncached },
+  { ...codes, headSize: 32, valueSize: 32, window: undefined, causal: false, sequences: [{ rows: 150 }, { rows: 16 }] },
   { ...shape, sequences: lengths },
   { ...shape, coded: true, threads: 3, sequences: lengths },
   { ...shape, headSize: 32, valueSize: 32, window: undefined, coded: true, softCap: 3, sequences: lengths },
@@ -116,10 +132,14 @@ const samples: readonly AttentionCase[] = [
 ]
 
 describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skipped without TINSMITH_BOCHS)', () => {
-  it.each(samples)('%j', (one) => {
+  const onlyCodes = samples.filter(({ products }) => products)
+  it.each([
+    ...samples.map((one) => ({ one, machine: vectorMachines.avx512, has: {} })),
+    ...onlyCodes.map((one) => ({ one, machine: vectorMachines.avx2, has: { avxVnni: true } })),
+  ])('$machine.name $has $one', ({ one, machine, has }) => {
     const emulated = new EmulatedMachine()
     const placed = placeAttention(emulated, one)
-    for (const kernel of kernelsOf(placed, vectorMachines.avx512)) {
+    for (const kernel of kernelsOf(placed, machine, has)) {
       const code = emulated.placeBytes(kernel.code())
       for (const words of wordsOf(kernel, one.threads)) emulated.call(code, placed.memory.block(words))
     }

@@ -44,7 +44,10 @@ export class StepMemory {
     if ('float' in word) return BigInt(new Int32Array(Float32Array.of(word.float).buffer)[0])
     if ('stride' in word) return BigInt(rowBytes(word.stride.buffer))
     if ('rows' in word) return BigInt(word.rows === 'kept' ? 0 : this.#rowsOf(word.rows))
-    if ('scratch' in word) return this.#place(word, word.scratch * (word.per ? this.#rowsOf(word.per) : 1)).address
+    if ('scratch' in word) {
+      const bytes = word.scratch * (word.per ? this.#rowsOf(word.per) : 1) + (word.beyond ?? 0)
+      return this.#place(word, bytes).address
+    }
     if ('constant' in word) return this.#copy(word.constant)
     if ('sequences' in word) return this.#table()
     if ('cache' in word) return BigInt(cacheOffset({ caches: this.layers }, word.cache.layer, word.cache.part))

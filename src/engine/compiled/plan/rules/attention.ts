@@ -51,6 +51,7 @@ export const attentionRules: TranslationRules = {
       softCap,
       cache,
       ...(cache !== undefined && { cacheDtype: translator.cacheDtype }),
+      ...(cache === undefined && softCap === undefined && { products: translator.attentionProducts }),
       output,
     }))
   },
