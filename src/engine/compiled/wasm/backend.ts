@@ -10,7 +10,7 @@ import { ModuleBuilder, type WasmFeatures } from './module.js'
 import { wasmFeatures } from './probe.js'
 import { WasmProgram } from './program.js'
 import { highestCodes, rules, wasmFusions } from './rules.js'
-import { emitBarrier, type PlacedKernel } from './team.js'
+import { emitBarrier, emitStart, type PlacedKernel } from './team.js'
 import { i32 } from './values.js'
 
 /** Runs plans in WebAssembly, on threads of its own: in browsers, and in Node.js on every processor. */
@@ -27,10 +27,10 @@ export async function compileWith(features: WasmFeatures, plan: Plan, threads: n
   const memory = programMemory()
   const most = memory.shared && !profile ? threads : 1
   const { kernels, addresses, weightBytes } = await placeConstants(plan, memory, features, most)
-  const { bytes, functions, barrier } = moduleOf(kernels, memory, features)
+  const { bytes, functions, barrier, start } = moduleOf(kernels, memory, features)
   const placed = kernels.map((kernel, i) => ({ ...kernel, function: functions[i] }))
   const program = new WasmProgram({
-    ...{ id: programs++, plan, memory, weightBytes },
+    ...{ id: programs++, plan, memory, weightBytes, start },
     module: await WebAssembly.compile(bytes),
     lists: new Lists(plan, placed, addresses, most, barrier),
     kernels: kernels.map(({ key }) => key),
@@ -90,8 +90,10 @@ export function moduleOf(
   for (const { key, code } of kernels) if (!codes.has(key)) codes.set(key, code())
   const functions = kernels.map(({ key }) => module.function(key, ['i32'], [], codes.get(key)!).index)
   const barrier = memory.shared ? module.function('barrier', ['i32'], [], emitBarrier).index : undefined
-  module.export('drive', module.function('drive', ['i32', 'i32', 'i32'], ['i32'], emitDriver))
-  return { bytes: module.bytes(), functions, barrier }
+  const drive = module.function('drive', ['i32', 'i32', 'i32'], ['i32'], emitDriver)
+  const start = memory.shared ? module.function('start', ['i32'], [], (f) => emitStart(f, drive)).index : undefined
+  module.export('drive', drive)
+  return { bytes: module.bytes(), functions, barrier, start }
 }
 
 /** Calls the functions of a list of pairs (function, words) one after another; 1 where the word at `cancel` stopped it. */

@@ -29,8 +29,11 @@ type Quantity = (typeof quantities)[number]
 /** A word as so many times each quantity. */
 type LinearWord = Readonly<Partial<Record<Quantity, number>>>
 
-/** What lies in front of a slot's lists: the word that cancels a run, and the counter of a team's arrivals. */
-export const slotHeader = { cancel: 0, arrivals: 32, bytes: 64 } as const
+/**
+ * What lies in front of a slot's lists, each word in a line of the cache of its own: the one that cancels a run; how many threads of a team have come,
+ * what the first of them has decided, and whether it has done all the work alone; and the counter of arrivals at barriers.
+ */
+export const slotHeader = { cancel: 0, came: 64, decision: 128, done: 192, arrivals: 256, bytes: 320 } as const
 
 /** A word of a call: what kernels ask for, or the address of a word in front of the lists. */
 export type ListWord = Word | { readonly header: 'cancel' | 'arrivals' }

@@ -12,7 +12,7 @@ const fewRows = 2
 
 /** Which lists the threads run through: for one thread, and for a team. */
 export class Lists {
-  readonly alone: readonly Layout[]
+  readonly alone: Layout
   readonly rowScratch: RowScratch
   readonly #teams = new Map<boolean, readonly Layout[]>()
   readonly #operations: number
@@ -30,13 +30,13 @@ export class Lists {
   ) {
     const calls = callsAlone(kernels)
     this.rowScratch = new RowScratch(calls)
-    this.alone = [this.#layout(calls)]
+    this.alone = this.#layout(calls)
     this.#operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
   }
 
-  /** The lists for a run that has all threads for itself. */
+  /** The lists of a team's threads for a run that has all threads for itself; none where one thread does it better. */
   together({ token }: Readonly<Record<RowKind, number>>): readonly Layout[] {
-    if (this.barrier === undefined || this.parts < 2 || this.#operations * token < teamOperations) return this.alone
+    if (this.barrier === undefined || this.parts < 2 || this.#operations * token < teamOperations) return []
     const few = token < fewRows * this.parts
     const words = (target: number): ListWord[] => [{ header: 'arrivals' }, target, { header: 'cancel' }]
     const team =

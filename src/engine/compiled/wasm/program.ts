@@ -10,7 +10,8 @@ import { type Layout, type Places, sequenceBytes, slotHeader } from './layout.js
 import type { Lists } from './lists.js'
 import type { ProgramMemory } from './memory.js'
 import type { Request, Span } from './protocol.js'
-import { crew, Turnstile } from './workers.js'
+import { startWords } from './team.js'
+import { crew, type Outcome, Turnstile } from './workers.js'
 
 export interface WasmProgramParts {
   readonly id: number
@@ -18,6 +19,8 @@ export interface WasmProgramParts {
   readonly memory: ProgramMemory
   readonly module: WebAssembly.Module
   readonly lists: Lists
+  /** The function in which threads of a team start. */
+  readonly start: number | undefined
   readonly weightBytes: number
   readonly kernels: readonly string[]
   readonly threads: number
@@ -30,6 +33,10 @@ interface Slot {
   /** Start of all; 0 before the first run. */
   start: number
   bytes: number
+  /** The run that its lists were made for. */
+  filled?: string
+  /** Threads that came too late for a run, and still look into it. */
+  late?: Promise<unknown>
 }
 
 /** Some sequences of a batch. */
@@ -98,10 +105,10 @@ export class WasmProgram implements Program {
     return new WasmCache(this.#parts.plan, this.#parts.memory, capacity)
   }
 
-  /** Waits for runs in flight. */
+  /** Waits for runs in flight: until all memory is free. */
   dispose(): Promise<void> {
     this.#disposed ??= (async () => {
-      await Promise.all(this.#running)
+      for (let i = 0; i < this.#parts.threads; i++) await this.#slots.take()
       crew.leave(this.#parts.id)
     })()
     return this.#disposed
@@ -112,72 +119,104 @@ export class WasmProgram implements Program {
     try {
       if (!signal?.aborted) await this.#runIn(slot, batch, block, isAlone, signal)
     } finally {
-      this.#slots.give(slot)
+      if (slot.late) slot.late.then(() => this.#slots.give(slot))
+      else this.#slots.give(slot)
     }
   }
 
   async #runIn(slot: Slot, batch: Batch, block: Block, isAlone: boolean, signal: AbortSignal | undefined): Promise<void> {
-    const { memory, lists } = this.#parts
+    const { memory, lists, threads } = this.#parts
     const rows = { token: batch.starts[block.end] - batch.starts[block.first], sequence: block.end - block.first }
-    const layouts = isAlone ? lists.together(rows) : lists.alone
-    this.#makeRoom(slot, layouts, rows)
-    const { threads } = placesIn(slot.start, layouts, this.#parts, rows)
-    const [{ places }] = threads
+    const team = isAlone && crew.idle >= threads ? lists.together(rows) : []
+    this.#makeRoom(slot, team, rows)
+    const places = placesIn(slot.start, team, this.#parts, rows)
     memory.write(places.header, new Int32Array(slotHeader.bytes / 4))
-    for (const { list, layout, places: own } of threads) memory.write(list, layout.fill(list, own, rows, batch.keepLast ?? false))
+    this.#fill(slot, places, rows, batch.keepLast ?? false)
     this.#writeInputs(places, batch, block)
     const outputs = this.#outputs(batch, block, places, rows)
     const caches = memory.shared ? [] : this.#cacheSpans(batch, block)
     const reads = [...outputs.map(({ span }) => span), ...caches.map(({ span }) => span)]
-    const results = await this.#runLists(threads, reads, signal)
+    const results = await this.#runLists(slot, places, reads, signal)
     if (!results || signal?.aborted) return
     for (const [i, { view, target, count, first }] of outputs.entries()) copyRows(results[i], view, count, target, first)
     for (const [i, { cache, span }] of caches.entries()) cache.keep(span, results[outputs.length + i])
   }
 
-  /** Has each list run by a thread, and gives what the spans hold afterwards; nothing where that was cancelled. A thread that fails stops the others. */
+  /** Writes the lists of all threads, unless they are as they were. */
+  #fill(slot: Slot, { alone, team }: SlotPlaces, rows: Readonly<Record<RowKind, number>>, keepLast: boolean): void {
+    const { memory, start } = this.#parts
+    const run = [rows.token, rows.sequence, keepLast, team.length].join()
+    if (slot.filled === run) return
+    slot.filled = run
+    for (const { list, layout, places } of [alone, ...team]) memory.write(list, layout.fill(list, places, rows, keepLast))
+    for (const { entry, list, layout, places } of team) {
+      const [share, all] = [layout.calls.length, alone.layout.calls.length]
+      const values = { header: places.header, threads: team.length, share: list, shareCount: share, alone: alone.list, aloneCount: all }
+      memory.write(entry, Int32Array.of(start!, entry + 8, ...startWords.map((name) => values[name])))
+    }
+  }
+
+  /**
+   * Has the threads run through their lists, and gives what the spans hold afterwards; nothing where that was cancelled. A thread that fails stops
+   * the others. Where one has done all the work alone, nobody waits for the others.
+   */
   async #runLists(
-    threads: readonly ThreadPlaces[],
+    slot: Slot,
+    { header, alone, team }: SlotPlaces,
     reads: readonly Span[],
     signal: AbortSignal | undefined,
   ): Promise<readonly Uint8Array[] | undefined> {
     const { id, memory, timed } = this.#parts
-    const cancel = threads[0].places.header + slotHeader.cancel
+    const cancel = header + slotHeader.cancel
     const stop = onAbort(signal, () => memory.cancel(cancel))
-    const jobs = threads.map(async ({ list, layout }) => {
-      const job = { program: id, list, count: layout.calls.length, cancel, timed: timed !== undefined }
+    const lists = team.length
+      ? team.map(({ entry }) => ({ list: entry, count: 1 }))
+      : [{ list: alone.list, count: alone.layout.calls.length }]
+    const jobs = lists.map(async (list) => {
       try {
-        return await memory.run(job, this.#load, threads.length > 1 ? [] : reads)
+        return await memory.run({ program: id, ...list, cancel, timed: timed !== undefined }, this.#load, team.length ? [] : reads)
       } catch (error) {
         memory.cancel(cancel)
         throw error
       }
     })
-    const outcomes = await Promise.allSettled(jobs)
-    stop()
-    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
-    const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
-    if (done.some(({ cancelled }) => cancelled)) return undefined
-    const [{ results, milliseconds }] = done
-    milliseconds?.forEach((time, kernel) => {
-      this.#milliseconds[kernel] += time
+    slot.late = Promise.allSettled(jobs).then(() => {
+      slot.late = undefined
     })
-    return threads.length > 1 ? reads.map(({ address, bytes }) => memory.read(address, bytes)) : results
+    const isDone = () => team.length > 0 && memory.read(header + slotHeader.done, 4).some(Boolean)
+    const outcomeOf = async (job: Promise<Outcome>): Promise<readonly Outcome[]> => {
+      const outcome = await job
+      if (isDone()) return [outcome]
+      await slot.late
+      return Promise.all(jobs)
+    }
+    try {
+      const outcomes = await Promise.race(jobs.map(outcomeOf))
+      if (outcomes.some(({ cancelled }) => cancelled)) return undefined
+      const [{ results, milliseconds }] = outcomes
+      milliseconds?.forEach((time, kernel) => {
+        this.#milliseconds[kernel] += time
+      })
+      return team.length ? reads.map(({ address, bytes }) => memory.read(address, bytes)) : results
+    } finally {
+      stop()
+    }
   }
 
-  #makeRoom(slot: Slot, layouts: readonly Layout[], rows: Readonly<Record<RowKind, number>>): void {
+  #makeRoom(slot: Slot, team: readonly Layout[], rows: Readonly<Record<RowKind, number>>): void {
     const { memory } = this.#parts
-    const { end } = placesIn(0, layouts, this.#parts, rows)
+    const { end } = placesIn(0, team, this.#parts, rows)
     if (slot.start && end <= slot.bytes) return
     if (slot.start) memory.heap.free(slot.start)
     slot.start = 0
+    slot.filled = undefined
     slot.start = memory.heap.allocate(end)
     slot.bytes = end
   }
 
-  #writeInputs({ table, numbers, images }: Places, batch: Batch, { first, end }: Block): void {
+  #writeInputs({ table, numbers, images }: SlotPlaces, batch: Batch, { first, end }: Block): void {
     const { memory, lists, plan } = this.#parts
-    const { numbers: inputs } = lists.alone[0]
+    const { numbers: inputs } = lists.alone
     const [from, to] = [batch.starts[first], batch.starts[end]]
     const sequences = new Int32Array(((end - first) * sequenceBytes) / 4)
     const index = new Int32Array(to - from)
@@ -200,7 +239,7 @@ export class WasmProgram implements Program {
   }
 
   /** The outputs that are wanted: where their rows lie after the run, and where they go. */
-  #outputs(batch: Batch, block: Block, { arena }: Places, rows: Readonly<Record<RowKind, number>>) {
+  #outputs(batch: Batch, block: Block, { arena }: SlotPlaces, rows: Readonly<Record<RowKind, number>>) {
     const { plan } = this.#parts
     return Object.entries(batch.outputs).map(([name, target]) => {
       const view = plan.outputs.get(name)
@@ -226,16 +265,25 @@ interface ThreadPlaces {
   readonly layout: Layout
   readonly list: number
   readonly places: Places
+  /** Where a thread of a team starts: a list of one call, and its words. */
+  readonly entry: number
 }
 
-/** Where the parts of a slot lie, and where it ends. Each thread has a list and scratch memory of its own. */
+/** Where the parts of a slot lie. */
+interface SlotPlaces extends Omit<Places, 'scratch'> {
+  readonly alone: ThreadPlaces
+  readonly team: readonly ThreadPlaces[]
+  readonly end: number
+}
+
+/** Each thread has a list and scratch memory of its own. */
 function placesIn(
   start: number,
-  layouts: readonly Layout[],
+  team: readonly Layout[],
   { plan, lists }: Pick<WasmProgramParts, 'plan' | 'lists'>,
   rows: Readonly<Record<RowKind, number>>,
-) {
-  const [{ numbers: inputs, imageBytes }] = layouts
+): SlotPlaces {
+  const { numbers: inputs, imageBytes } = lists.alone
   let end = start
   const place = (bytes: number) => {
     const here = end
@@ -250,11 +298,11 @@ function placesIn(
     arena: place(arenaBytes(plan.memory, rows)),
     rowScratch: place(lists.rowScratch.bytes(rows)),
   }
-  const threads = layouts.map((layout): ThreadPlaces => {
-    const [list, scratch] = [place(layout.bytes), place(layout.scratchBytes)]
-    return { layout, list, places: { ...places, scratch } }
+  const [alone, ...others] = [lists.alone, ...team].map((layout): ThreadPlaces => {
+    const [list, scratch, entry] = [place(layout.bytes), place(layout.scratchBytes), place(8 + 4 * startWords.length)]
+    return { layout, list, places: { ...places, scratch }, entry }
   })
-  return { threads, end }
+  return { ...places, alone, team: others, end }
 }
 
 /** Divides a batch into blocks of whole sequences, as many for each thread. */

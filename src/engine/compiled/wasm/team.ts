@@ -1,10 +1,10 @@
 import { type Step, viewsWritten } from '../plan/steps.js'
 import type { MemoryPlan, Word } from '../program.js'
 import { TeamBarriers } from '../team-barriers.js'
-import type { FunctionBuilder, Local } from './function.js'
+import type { FunctionBuilder, FunctionReference, Local } from './function.js'
 import type { WasmKernel } from './kernels/kernel.js'
-import type { Call, ListWord } from './layout.js'
-import { i32, i64, memory } from './values.js'
+import { type Call, type ListWord, slotHeader } from './layout.js'
+import { i32, i64, memory, select, type Value } from './values.js'
 
 /** A kernel with the index of its function, and the words of each thread of a team where it can be split. */
 export interface PlacedKernel extends Pick<WasmKernel, 'key' | 'words'> {
@@ -65,8 +65,8 @@ function sharesRows({ words }: PlacedKernel): boolean {
 }
 
 /**
- * How often a thread looks for the others before it sleeps: a tenth of a millisecond, for one that sleeps is late at the next barrier, where the
- * others sleep then; and nanoseconds after which it looks whether it shall stop.
+ * How often a thread looks for the others before it does without them, or sleeps: a tenth of a millisecond, for one that sleeps is late at the next
+ * barrier, where the others sleep then; and nanoseconds after which it looks whether it shall stop.
  */
 const [looks, nap] = [150_000, 2_000_000n]
 
@@ -79,15 +79,69 @@ export function emitBarrier(f: FunctionBuilder): void {
     f.set(seen, memory['atomic.notify'](counter, -1))
     f.return()
   })
-  const left = f.local('i32', i32.const(looks))
-  f.loop((again) => {
-    f.set(seen, i32['atomic.load'](counter))
-    f.if(i32.or(i32.ge_s(seen, target), i32['atomic.load'](cancel)), () => f.return())
-    f.if(
-      left,
-      () => f.add(left, -1),
-      () => f.set(seen, memory['atomic.wait32'](counter, seen, i64.const(nap))),
-    )
-    again()
-  })
+  emitWait(f, counter, cancel, (count) => i32.ge_s(count, target))
+}
+
+/** Waits until a word is as it should be, or the run is cancelled. */
+function emitWait(f: FunctionBuilder, word: Local<'i32'>, cancel: Local<'i32'>, isThere: (seen: Local<'i32'>) => Value<'i32'>): void {
+  const [seen, left] = [f.local('i32'), f.local('i32', i32.const(looks))]
+  f.block((leave) =>
+    f.loop((again) => {
+      f.set(seen, i32['atomic.load'](word))
+      leave(i32.or(isThere(seen), i32['atomic.load'](cancel)))
+      f.if(
+        left,
+        () => f.add(left, -1),
+        () => f.set(seen, memory['atomic.wait32'](word, seen, i64.const(nap))),
+      )
+      again()
+    }),
+  )
+}
+
+/** What the thread of a team that comes first decides: that all share the work, or to do all of it because others did not come in time. */
+const decisions = { shared: 1, alone: 2 } as const
+
+/** Added to the number of threads that have come when it is too late. */
+const closed = 2 ** 30
+
+/** What a thread of a team starts with: where the slot's header is, how many threads there are, its own list, and the list of all the work. */
+export const startWords = ['header', 'threads', 'share', 'shareCount', 'alone', 'aloneCount'] as const
+
+export type StartWords = Readonly<Record<(typeof startWords)[number], number>>
+
+/**
+ * Where the threads of a team start: the first to come waits for the others, for a while, and decides; who comes too late has nothing to do.
+ *
+ * @param drive walks a list
+ */
+export function emitStart(f: FunctionBuilder, drive: FunctionReference): void {
+  const words = f.parameters[0] as Local<'i32'>
+  const w = Object.fromEntries(startWords.map((name, i) => [name, f.local('i32', i32.load(words, 4 * i))])) as Record<
+    keyof StartWords,
+    Local<'i32'>
+  >
+  const [came, decision, done, cancel] = (['came', 'decision', 'done', 'cancel'] as const).map((word) =>
+    f.local('i32', i32.add(w.header, slotHeader[word])),
+  )
+  const run = (list: 'share' | 'alone') => f.call<'i32'>(drive, [w[list], w[`${list}Count`], cancel])
+  const before = f.local('i32', i32['atomic.rmw.add'](came, 1))
+  f.if(i32.ge_s(before, closed), () => f.return())
+  f.if(
+    before,
+    () => emitWait(f, decision, cancel, (seen) => seen),
+    () => {
+      const left = f.local('i32', i32.const(looks))
+      f.while(i32.and(i32.gt_s(left, 0), i32.lt_s(i32['atomic.load'](came), w.threads)), () => f.add(left, -1))
+      const isAlone = f.local('i32', i32.lt_s(i32['atomic.rmw.add'](came, closed), w.threads))
+      f.do(i32['atomic.store'](decision, select(isAlone, i32.const(decisions.alone), i32.const(decisions.shared))))
+      f.set(left, memory['atomic.notify'](decision, -1))
+      f.if(isAlone, () => {
+        f.do(i32['atomic.store'](done, i32.eqz(run('alone'))))
+        f.return()
+      })
+    },
+  )
+  const stopped = f.local('i32', i32.eq(i32['atomic.load'](decision), decisions.shared))
+  f.if(stopped, () => f.set(stopped, run('share')))
 }

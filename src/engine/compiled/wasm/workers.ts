@@ -227,6 +227,11 @@ class Crew {
     }
   }
 
+  /** How many threads have nothing to do. */
+  get idle(): number {
+    return this.#idle.free.length
+  }
+
   /** The threads there are. */
   get workers(): readonly WasmWorker[] {
     return this.#all

@@ -222,6 +222,20 @@ describe('a team of threads on one block', () => {
     await Promise.all(programs.map((program) => program.dispose()))
   })
 
+  it('is not waited for while a thread is busy elsewhere', async () => {
+    const plan = attentionPlan(2)
+    const program = await wasm.compile(plan, { threads: 2 })
+    const [expected, actual] = [batchOf([40], 96), batchOf([40], 96)]
+    await program.run(expected)
+    const ends: (() => void)[] = []
+    const busy = crew.workers.slice(1).map(() => crew.lend(() => new Promise<void>((resolve) => ends.push(resolve))))
+    await program.run(actual)
+    expect(actual.outputs).toEqual(expected.outputs)
+    for (const end of ends) end()
+    await Promise.all(busy)
+    await program.dispose()
+  })
+
   it('fails as a whole where one of it dies', async () => {
     const program = await wasm.compile(attentionPlan(60), { threads: Math.max(2, crew.workers.length) })
     const run = program.run(batchOf([60], 96))

@@ -7,6 +7,7 @@ import { f32, f32x4, floats, i32, i32x4, integers, select, type Value, v128 } fr
 import { appendCodes } from './attention-codes.js'
 import { eachKeyPanel, keyWidths, packKeys, packValues, valueWidth } from './attention-panels.js'
 import { emitRangeOfKeys, joinRanges, rangeCount, rangeLayout, rangesWord, state } from './attention-ranges.js'
+import { addValues, type HeadRows, scoresOfKeys } from './attention-single.js'
 import { exponential, hyperbolicTangent } from './functions.js'
 import {
   copies,
@@ -99,7 +100,7 @@ function attend(step: StepOf<'attention'>, ranges?: Word): WasmKernel {
     scale: { float: scale },
     keyPanels: { scratch: 4 * keyBlock * shape.size },
     valuePanels: { scratch: 4 * keyBlock * (shape.valueSize + keyWidths[0]) },
-    scores: { scratch: 2 * 4 * keyBlock },
+    scores: { scratch: Math.max(2, group) * 4 * keyBlock },
     states: { scratch: state.bytes * group * queryBlock },
   })
   const split = (part: number, parts: number) => {
@@ -200,15 +201,26 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
         const scalesAt = (scales: Local<'i32'> | undefined) => scales && i32.add(scales, i32.shl(firstKey, 2))
         const ofKeys = { from: i32.add(headKeys, i32.mul(firstKey, s.keyBytes)), scales: scalesAt(keyScales) }
         const ofValues = { from: i32.add(headValues, i32.mul(firstKey, s.valueBytes)), scales: scalesAt(valueScales) }
-        packKeys(f, { ...ofKeys, stride: s.keyBytes, keys, size, panels: w.keyPanels })
-        packValues(f, { ...ofValues, stride: s.valueBytes, keys, size: valueSize, panels: w.valuePanels, room: keyBlock })
         // The place of the first query, counted from the block's first key.
         const place = f.local('i32', i32.sub(i32.add(s.past, done), firstKey))
-        for (let member = 0; member < group; member++) {
-          const from = { query: i32.add(query, 4 * member * size), output: i32.add(output, 4 * member * valueSize) }
-          const states = i32.add(w.states, state.bytes * queryBlock * member)
-          emitQueries(f, shape, w, { ...from, states, queries, keys, place })
+        const byPanels = () => {
+          packKeys(f, { ...ofKeys, stride: s.keyBytes, keys, size, panels: w.keyPanels })
+          packValues(f, { ...ofValues, stride: s.valueBytes, keys, size: valueSize, panels: w.valuePanels, room: keyBlock })
+          for (let member = 0; member < group; member++) {
+            const from = { query: i32.add(query, 4 * member * size), output: i32.add(output, 4 * member * valueSize) }
+            const states = i32.add(w.states, state.bytes * queryBlock * member)
+            emitQueries(f, shape, w, { ...from, states, queries, keys, place })
+          }
         }
+        if (!s.single) {
+          byPanels()
+          return
+        }
+        const rows = {
+          keys: { ...ofKeys, stride: s.keyBytes, keys, size },
+          values: { ...ofValues, stride: s.valueBytes, keys, size: valueSize },
+        }
+        f.if(s.single.isSingle, () => emitSingleQuery(f, shape, w, { query, output, keys, place }, rows), byPanels)
       })
       const average = () => emitEnd(f, w, { output, queries, size: valueSize, group })
       if (s.single) {
@@ -300,6 +312,26 @@ function emitQueries(f: FunctionBuilder, shape: AttentionShape, w: Words, given:
     })
   rows(2, i32.ge_s(left, 2))
   rows(1, left)
+}
+
+/** One query against a block of keys, for all heads that share these: they are read where they lie. */
+function emitSingleQuery(
+  f: FunctionBuilder,
+  shape: AttentionShape,
+  w: Words,
+  { query, output, keys, place }: Readonly<Record<'query' | 'output' | 'keys' | 'place', Local<'i32'>>>,
+  rows: Readonly<Record<'keys' | 'values', HeadRows>>,
+): void {
+  const { heads, keyValueHeads, valueSize } = shape
+  const scores = { scores: w.scores, rowBytes: 4 * keyBlock, group: heads / keyValueHeads }
+  scoresOfKeys(f, query, rows.keys, scores)
+  const softmax = softmaxFunction(f.module, shape)
+  for (let member = 0; member < scores.group; member++) {
+    const ownState = i32.add(w.states, state.bytes * queryBlock * member)
+    const ownOutput = i32.add(output, 4 * member * valueSize)
+    f.do(f.call(softmax, [i32.add(w.scores, member * scores.rowBytes), keys, place, floatOf(w.scale), ownState, ownOutput]))
+  }
+  addValues(f, output, rows.values, scores)
 }
 
 type Rows = Readonly<Record<'query' | 'output' | 'states' | 'keys' | 'seen' | 'place', Local<'i32'>>>

@@ -5,6 +5,7 @@ import type { Constants } from '../constants.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import type { WasmFeatures } from '../module.js'
 import { i16x8, i32, v128 } from '../values.js'
+import { mostListedInputs } from './coupled-groups.js'
 import { coarseError } from './functions.js'
 import { copies, eachChunk, eachRow, rowsOf, type WasmKernel, walk } from './kernel.js'
 import { linearKernel, rowsOfBlock, type Words } from './panel-loop.js'
@@ -41,18 +42,19 @@ export function codeLinear(
   features: WasmFeatures,
 ): WasmKernel {
   const codes = constants.elements(weight.codes) as Int8Array
-  const form = codeForm(features, highest, () => pairsFit(codes, step.output.columns, highest))
+  const pairs = () => step.input.columns <= mostListedInputs && pairsFit(codes, step.output.columns, highest)
+  const form = codeForm(features, highest, pairs)
   const scale = weight.input.kind === 'static' ? 'columns' : 'rows'
-  return product(step, form, scale, codePanels(step, weight, form, constants), codesHeader(step, constants).multipliers())
+  return product(step, form, scale, codePanels(step, weight, form, highest, constants), codesHeader(step, constants).multipliers())
 }
 
-function codePanels(step: StepOf<'linear'>, weight: Int8Weight, form: ProductForm, constants: Constants): ArrayBufferView {
+function codePanels(step: StepOf<'linear'>, weight: Int8Weight, form: ProductForm, highest: number, constants: Constants): ArrayBufferView {
   const { input: quantization } = weight
   const [inputs, outputs] = [step.input.columns, step.output.columns]
   const written = codesHeader(step, constants)
   const range = quantization.kind === 'static' ? `${quantization.scale} ${quantization.zeroPoint}` : 'rows'
   const tensors = [weight.codes, weight.scale, ...(step.bias ? [step.bias] : []), ...written.tensors]
-  return constants.made(tensors, `panels ${form.name} ${form.vectors} ${range}${written.key}`, ([elements, scales]) => {
+  return constants.made(tensors, `panels ${form.name} ${form.vectors} up to ${highest} ${range}${written.key}`, ([elements, scales]) => {
     const codes = elements as Int8Array
     const sums = columnSums(codes, inputs, outputs)
     const [factor, offset] = quantization.kind === 'static' ? [quantization.scale, -quantization.zeroPoint] : [1, 1]
@@ -61,6 +63,7 @@ function codePanels(step: StepOf<'linear'>, weight: Int8Weight, form: ProductFor
       inputs,
       outputs,
       codes,
+      highest,
       header: [
         sums.map((sum) => offset * sum),
         Float32Array.from(scales as Float32Array, (scale) => factor * scale),

@@ -1,4 +1,5 @@
 import { badInput } from '../../../../base/errors.js'
+import { coupleGroups, groupListBytes, writeGroupList } from './coupled-groups.js'
 import type { ProductForm } from './tile.js'
 
 /** A matrix to pack. */
@@ -10,33 +11,43 @@ export interface PanelSource {
   readonly codes: Float32Array | Int8Array
   /** [outputs] each: what stands in front of a panel's weights. */
   readonly header: readonly (Float32Array | Int32Array)[]
+  /** What inputs are at most, where these are codes. */
+  readonly highest?: number
 }
 
 /**
- * Packs a matrix into panels, in the order in which tiles read them: the header's parts [columns], then
+ * Packs a matrix into panels, in the order in which tiles read them: the header's parts [columns], the list of groups where the form has one, then
  * [inputs / group, columns, group]. The last panel has as many vectors as its columns need, in front of unused bytes.
  */
-export function packPanels({ form, inputs, outputs, codes, header }: PanelSource): Uint8Array {
+export function packPanels({ form, inputs, outputs, codes, header, highest = 255 }: PanelSource): Uint8Array {
   if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} weights`)
   const { group, weightBytes } = form
   const groups = Math.ceil(inputs / group)
+  const listBytes = form.coupled ? groupListBytes(groups) : 0
   const columns = 4 * form.vectors
   const count = Math.ceil(outputs / columns)
   const Weights = codes instanceof Float32Array ? Float32Array : Int8Array
-  const stride = columns * (4 * header.length + groups * group * weightBytes)
+  const stride = columns * (4 * header.length + groups * group * weightBytes) + listBytes
   const bytes = new Uint8Array(count * stride)
+  const places = Int32Array.from({ length: groups }, (_, i) => i)
   for (let panel = 0; panel < count; panel++) {
     const first = panel * columns
-    const filled = Math.min(columns, outputs - first)
-    const width = 4 * Math.ceil(filled / 4)
+    const end = Math.min(first + columns, outputs)
+    const width = 4 * Math.ceil((end - first) / 4)
     for (const [part, values] of header.entries()) {
       const Type = values instanceof Int32Array ? Int32Array : Float32Array
-      new Type(bytes.buffer, panel * stride + 4 * part * width, width).set(values.subarray(first, first + filled))
+      new Type(bytes.buffer, panel * stride + 4 * part * width, width).set(values.subarray(first, end))
     }
-    const weights = new Weights(bytes.buffer, panel * stride + 4 * header.length * width, groups * width * group)
+    const list = panel * stride + 4 * header.length * width
+    if (form.coupled) {
+      const order = coupleGroups({ codes, inputs, outputs, first, end }, highest)
+      writeGroupList(bytes, list, order)
+      for (const [place, which] of order.groups.entries()) places[which] = place
+    }
+    const weights = new Weights(bytes.buffer, list + listBytes, groups * width * group)
     for (let input = 0; input < inputs; input++) {
-      const [from, to] = [input * outputs + first, Math.floor(input / group) * width * group + (input % group)]
-      for (let column = 0; column < filled; column++) weights[to + column * group] = codes[from + column]
+      const [from, to] = [input * outputs, places[Math.floor(input / group)] * width * group + (input % group)]
+      for (let column = first; column < end; column++) weights[to + (column - first) * group] = codes[from + column]
     }
   }
   return bytes

@@ -2,6 +2,7 @@ import type { ActivationFunction } from '../../plan/steps.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder, WasmFeatures } from '../module.js'
 import { f32, f32x4, i32, i32x4, integers, v128 } from '../values.js'
+import { emitCoupledProducts } from './coupled-groups.js'
 import { activationFunctions, addDot, coarseFunctions, multiplyAdd } from './functions.js'
 import { storeBytes, storeFloats, type Vector } from './kernel.js'
 import { codesOfFloats } from './quantize.js'
@@ -16,6 +17,8 @@ export interface ProductForm {
   readonly group: number
   readonly inputBytes: number
   readonly weightBytes: number
+  /** Whether panels say in which order groups are taken, with couples whose products add up in 16 bits. */
+  readonly coupled?: boolean
   /** The weights of a step for four columns. */
   load(address: Local<'i32'>, offset: number): Vector
   multiply(f: FunctionBuilder, activations: Vector, weights: Vector, sum: Local<'v128'>): Vector
@@ -47,7 +50,7 @@ export const productForms = {
   },
   /** Where products are added up on their way, a register more is needed than where one instruction does all. */
   bytes: {
-    pairs: { ...bytesForm, vectors: 4 },
+    pairs: { ...bytesForm, vectors: 4, coupled: true },
     quads: { ...bytesForm, vectors: 6 },
   },
   words: {
@@ -168,9 +171,13 @@ function emitProducts(
   t: TileArguments,
   weights: Local<'i32'>,
 ): void {
+  const inputs = sums.map((_, row) => f.local('i32', i32.add(t.input, i32.mul(t.inputStride, row))))
+  if (form.coupled) {
+    emitCoupledProducts(f, form, sums, { inputs, panel: weights, groups: t.groups })
+    return
+  }
   const vectors = sums[0].length
   const [bytes, weightBytes] = [form.group * form.inputBytes, 4 * form.group * form.weightBytes]
-  const inputs = sums.map((_, row) => f.local('i32', i32.add(t.input, i32.mul(t.inputStride, row))))
   const activations = sums.map(() => f.local('v128'))
   const weight = f.local('v128')
   const step = (at: number) => {
