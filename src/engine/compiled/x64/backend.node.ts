@@ -21,6 +21,9 @@ const teamOperations = 5e6
 /** Some tens of microseconds. */
 const patience = 200_000
 
+/** Copies of weights that other threads have still to make, at most, before those of the next step are read. */
+const mostPending = 16
+
 /** Threads of libuv's pool. */
 const poolThreads = Number(process.env['UV_THREADPOOL_SIZE']) || 4
 
@@ -48,13 +51,16 @@ async function compile(plan: Plan, options: X64ProgramOptions, profile: boolean)
     const kernels: PlacedKernel[] = []
     for (const [i, step] of plan.steps.entries()) {
       const placement = { place: (array: ArrayBufferView) => constants.place(array), threads, remaining: keep >= 0 && i > keep }
-      // Weights are copied right away, so that no more than those of one step are in memory twice.
+      // Weights are copied right away, so that no more than those of some steps are in memory twice.
       for (const kernel of await kernelsOf(x64Rules, step, context)) kernels.push(placedKernel(kernel, step, i, placement))
+      await constants.filled(mostPending)
     }
     const operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
     const compiled = new (profile ? TimedPlan : CompiledPlan)(plan, kernels, constants, threads)
+    await constants.filled()
     return new X64Program(compiled, operations, options)
   } catch (error) {
+    await constants.filled()
     constants.release()
     throw error
   }

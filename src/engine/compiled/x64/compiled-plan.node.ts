@@ -55,6 +55,7 @@ export class CompiledPlan {
     this.driver = kernelAt(BigInt(this.driverAddress))
     this.start = kernelAt(BigInt(addresses.get('startTeam')!))
     this.functions = systemFunctions()
+    constants.complete()
   }
 
   /** The address of a kernel's code. */

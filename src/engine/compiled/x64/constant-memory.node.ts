@@ -1,11 +1,20 @@
 import { roundUp } from '../plan/steps.js'
-import { type Mapped, mapMemory, viewMemory } from './memory.node.js'
+import { addressOf, copyMemory, type Mapped, mapMemory, returnFreedMemory, viewMemory } from './memory.node.js'
 
 /** Bytes that are mapped at once; only what is written takes memory. */
 const piece = 2 ** 26
 
 /** Kernels may read so far beyond a constant. */
 const overrun = 64
+
+/** Arrays from this size on are copied by other threads. */
+const largeBytes = 2 ** 20
+
+/** V8 frees arrays on another thread, after it has said that they are collected. */
+const sweepMilliseconds = 200
+
+/** Of what was there while constants were made: where it is collected, so are the arrays from which they were made. */
+const collected = new FinalizationRegistry(() => void setTimeout(returnFreedMemory, sweepMilliseconds).unref())
 
 /** Memory for constants: filled at load, in huge pages, each array once. */
 export class ConstantMemory {
@@ -15,6 +24,12 @@ export class ConstantMemory {
   #next = 0
   #end = 0
   #bytes = 0
+  #filling: object | undefined = {}
+  readonly #pending = new Set<{ readonly read: readonly ArrayBufferView[]; readonly done: Promise<void> }>()
+
+  constructor() {
+    collected.register(this.#filling!, undefined)
+  }
 
   /** Bytes of all constants. */
   get bytes(): number {
@@ -30,7 +45,8 @@ export class ConstantMemory {
     const known = this.#known.get(array)
     if (known !== undefined) return known
     const copy = this.allocate(array.byteLength)
-    copy.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+    if (array.byteLength < largeBytes) copy.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+    else this.fill(copyMemory(addressOf(copy), addressOf(array), array.byteLength), [array])
     const address = this.#known.get(copy)!
     this.#known.set(array, address)
     return address
@@ -49,6 +65,24 @@ export class ConstantMemory {
     this.#next += needed
     this.#bytes += bytes
     return array
+  }
+
+  /** Lets another thread fill what was allocated, by work that reads arrays until it is done. */
+  fill(work: Promise<void>, read: readonly ArrayBufferView[]): void {
+    const pending = { read, done: work.then(() => void this.#pending.delete(pending)) }
+    this.#pending.add(pending)
+    // Who waits gets the error.
+    pending.done.catch(() => {})
+  }
+
+  /** Waits until other threads have so few pieces of work left. */
+  async filled(left = 0): Promise<void> {
+    while (this.#pending.size > left) await Promise.race([...this.#pending].map(({ done }) => done))
+  }
+
+  /** Says that all constants are there: once what they were made from is collected, its memory goes back to the system. */
+  complete(): void {
+    this.#filling = undefined
   }
 
   release(): void {

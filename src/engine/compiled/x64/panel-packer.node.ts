@@ -1,5 +1,5 @@
 import type { ConstantMemory } from './constant-memory.node.js'
-import { addressOf, type KernelCall, mapCode } from './memory.node.js'
+import { addressOf, called, type KernelCall, mapCode } from './memory.node.js'
 import { type PanelPacker, surveyOf } from './panels.js'
 import { packStrips, stripColumns, stripInputs, stripParameters } from './strips.js'
 
@@ -22,16 +22,27 @@ interface Strips {
   readonly places: readonly number[]
 }
 
-let kernel: KernelCall | undefined
-/** Held, for the kernel reads it. */
-const parameters = new BigInt64Array(stripParameters.names.length)
+let mapped: KernelCall | undefined
 
-/** What is found on the way: the sum of each column, and extremes as `stripParameters` says. */
-function packed({ codes, outputs, first, step, count, target, targetStride, targetStep, places }: Strips, extremes = new Int16Array(32)) {
-  kernel ??= mapCode(packStrips()).call
+/** What the kernel is called with, and where it leaves what it finds on the way: the sum of each column, and extremes. */
+interface StripCall {
+  readonly parameters: BigInt64Array
+  readonly sums: Int32Array
+  readonly extremes: Int16Array
+}
+
+function kernel(): KernelCall {
+  mapped ??= mapCode(packStrips()).call
+  return mapped
+}
+
+function callOf(
+  { codes, outputs, first, step, count, target, targetStride, targetStep, places }: Strips,
+  extremes: Int16Array = new Int16Array(32),
+): StripCall {
   const sums = new Int32Array(count * stripColumns)
   const [place0, place1, place2, place3] = places
-  const block = stripParameters.block({
+  const parameters = stripParameters.block({
     source: addressOf(codes) + BigInt(first),
     sourceStride: outputs,
     sourceStep: step,
@@ -44,16 +55,21 @@ function packed({ codes, outputs, first, step, count, target, targetStride, targ
     sums: addressOf(sums),
     extremes: addressOf(extremes),
   })
-  parameters.set(block)
-  kernel(addressOf(parameters))
-  return { sums, extremes }
+  return { parameters, sums, extremes }
+}
+
+/** Looks at the strips, and packs them. */
+function surveyed(strips: Strips, extremes?: Int16Array): StripCall {
+  const call = callOf(strips, extremes)
+  kernel()(addressOf(call.parameters))
+  return call
 }
 
 function isCovered(codes: Int8Array, outputs: number): boolean {
   return outputs >= stripColumns && codes.length > 0 && codes.length % (stripInputs * outputs) === 0
 }
 
-/** Packs codes by machine code, into memory for constants. */
+/** Packs codes by machine code, into memory for constants; other threads do so while this one goes on. */
 export function panelPacker(constants: ConstantMemory): PanelPacker {
   return {
     allocate: (bytes) => constants.allocate(bytes),
@@ -66,10 +82,10 @@ export function panelPacker(constants: ConstantMemory): PanelPacker {
         places: blocks.map((i) => 16 * i),
       }
       const whole = Math.floor(outputs / stripColumns)
-      const { sums, extremes } = packed({ codes, outputs, first: 0, step: stripColumns, count: whole, ...nowhere })
+      const { sums, extremes } = surveyed({ codes, outputs, first: 0, step: stripColumns, count: whole, ...nowhere })
       const last = outputs - stripColumns
       const all = new Int32Array(outputs)
-      all.set(packed({ codes, outputs, first: last, step: 0, count: 1, ...nowhere }, extremes).sums, last)
+      all.set(surveyed({ codes, outputs, first: last, step: 0, count: 1, ...nowhere }, extremes).sums, last)
       all.set(sums)
       const range = (row: number): [number, number] => [
         Math.min(...extremes.subarray(row, row + 8)),
@@ -80,8 +96,8 @@ export function panelPacker(constants: ConstantMemory): PanelPacker {
     pack({ codes, outputs, first, count, places, target, stride }) {
       if (!isCovered(codes, outputs)) return false
       const columns = places.length
-      for (let column = 0; column < columns; column += stripColumns)
-        packed({
+      for (let column = 0; column < columns; column += stripColumns) {
+        const { parameters, sums, extremes } = callOf({
           codes,
           outputs,
           first: first + column,
@@ -92,6 +108,8 @@ export function panelPacker(constants: ConstantMemory): PanelPacker {
           targetStep: stride,
           places: blocks.map((i) => 4 * places.indexOf(column + together * i)),
         })
+        constants.fill(called(kernel(), addressOf(parameters)), [codes, parameters, sums, extremes])
+      }
       return true
     },
   }

@@ -4,10 +4,10 @@ import { arenaBytes, sequenceWords, viewOffset } from '../program.js'
 import type { MappedCache } from './cache-memory.node.js'
 import { CallList } from './call-list.node.js'
 import type { CompiledPlan, TeamCalls } from './compiled-plan.node.js'
-import { type Mapped, mapMemory, viewMemory } from './memory.node.js'
+import { called, type Mapped, mapMemory, viewMemory } from './memory.node.js'
 import { type Region, type RunRows, writeWord } from './parameter-blocks.js'
 import type { SequenceBlock } from './sequence-blocks.js'
-import { called, TeamLists } from './team-lists.node.js'
+import { TeamLists } from './team-lists.node.js'
 
 /** Kernels may read so far beyond what a run brings along. */
 const overrun = 64

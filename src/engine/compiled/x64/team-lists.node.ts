@@ -1,6 +1,6 @@
 import { CallList } from './call-list.node.js'
 import type { CompiledPlan, TeamCalls } from './compiled-plan.node.js'
-import { type KernelCall, type Mapped, mapMemory, viewMemory } from './memory.node.js'
+import { called, type Mapped, mapMemory, viewMemory } from './memory.node.js'
 import { type Region, type RunRows, writeWord } from './parameter-blocks.js'
 import { decisions, sleepTime, startParameters, teamBytes } from './team.js'
 
@@ -70,9 +70,4 @@ export class TeamLists {
     for (const list of this.#lists) list.release()
     this.#mapped.release()
   }
-}
-
-/** Calls code on a thread of the pool. */
-export function called(code: KernelCall, parameters: number): Promise<void> {
-  return new Promise((resolve, reject) => code.async(parameters, (error) => (error ? reject(error) : resolve())))
 }

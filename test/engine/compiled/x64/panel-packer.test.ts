@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ConstantMemory } from '../../../../src/engine/compiled/x64/constant-memory.node.js'
 import { dotMachines } from '../../../../src/engine/compiled/x64/dot-machine.js'
+import { viewMemory } from '../../../../src/engine/compiled/x64/memory.node.js'
 import { panelPacker } from '../../../../src/engine/compiled/x64/panel-packer.node.js'
 import { packPanels, surveyOf } from '../../../../src/engine/compiled/x64/panels.js'
 import { runsHere } from './machine.js'
@@ -29,17 +30,38 @@ describe.skipIf(!runsHere)('codes packed by machine code', () => {
     )
   })
 
-  it.each(['avx2Quads', 'avx2Bytes', 'avx2Words', 'avx512Vnni'] as const)('give the same panels for %s', (name) => {
+  it.each(['avx2Quads', 'avx2Bytes', 'avx2Words', 'avx512Vnni'] as const)('give the same panels for %s', async (name) => {
     const constants = new ConstantMemory()
     const layouts = fc.record({ order: fc.constantFrom('natural', 'packed'), overlap: fc.constantFrom('repeat', 'skip') })
-    fc.assert(
-      fc.property(evenLinears, layouts, (linear, layout) => {
+    await fc.assert(
+      fc.asyncProperty(evenLinears, layouts, async (linear, layout) => {
         const given = { machine: dotMachines[name], ...layout }
         const panels = packPanels(linear, given, panelPacker(constants))
+        await constants.filled()
         expect({ ...panels, bytes: panels.bytes.slice() }).toEqual(packPanels(linear, given))
       }),
       { numRuns: 50 },
     )
+    constants.release()
+  })
+})
+
+describe.skipIf(!runsHere)('memory for constants', () => {
+  it('holds copies that other threads make, once they are done', async () => {
+    const constants = new ConstantMemory()
+    const large = new Float32Array(2 ** 19).map((_, i) => i)
+    const address = constants.place(large)
+    expect(constants.place(large)).toBe(address)
+    await constants.filled()
+    const copy = viewMemory(BigInt(address), large.byteLength)
+    expect(Buffer.compare(copy, new Uint8Array(large.buffer))).toBe(0)
+    constants.release()
+  })
+
+  it('says what went wrong to those who wait', async () => {
+    const constants = new ConstantMemory()
+    constants.fill(Promise.reject(new Error('it broke')), [])
+    await expect(constants.filled()).rejects.toThrow('it broke')
     constants.release()
   })
 })
