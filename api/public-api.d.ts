@@ -328,10 +328,12 @@ export interface CompareOptions extends CommandOptions {
     readonly columns?: string;
     readonly tokens?: number;
     readonly window?: number;
+    readonly engines?: readonly EngineName[];
 }
 export interface ComparedModel {
     readonly model: string;
     readonly dtype: string;
+    readonly engine: string;
     readonly metrics: Readonly<Record<string, number>>;
     readonly bytes: number;
     readonly rate: number;
@@ -404,12 +406,14 @@ export interface ConvertResult {
 export declare function convert(source: string, out: string, options?: ConvertOptions): Promise<ConvertResult>;
 
 // commands/demo.d.ts
+declare const engines: readonly ['ort', 'compiled'];
+export type DemoEngine = (typeof engines)[number];
 export type DemoRecipe = 'int8' | 'int4';
 export interface DemoForm {
     readonly form: 'original' | DemoRecipe;
     readonly bytes: number;
     readonly quality: number;
-    readonly rate: number;
+    readonly rates: Readonly<Record<DemoEngine, number>>;
     readonly seconds: number | null;
     readonly answer: string;
 }
@@ -465,6 +469,7 @@ export interface InspectOptions extends CommandOptions {
     readonly graph?: boolean;
     readonly plan?: boolean;
     readonly cache?: CacheDtype;
+    readonly attention?: AttentionProducts;
 }
 export interface InspectedLinear {
     readonly name: string;
@@ -521,6 +526,7 @@ export interface LoadOptions extends CommandOptions {
     readonly dtype?: DTypeWord;
     readonly engine?: EngineName;
     readonly cache?: CacheDtype;
+    readonly attention?: AttentionProducts;
     readonly threads?: number;
 }
 export declare function load(model: string, options?: LoadOptions): Promise<Pipeline>;
@@ -628,6 +634,7 @@ export interface DescribedPlan {
 
 // engine/compiled/plan/steps.d.ts
 export type CacheDtype = 'float32' | 'int8';
+export type AttentionProducts = 'float32' | 'int8';
 
 // engine/open.d.ts
 export interface OpenOptions extends LoadOptions {
@@ -1522,7 +1529,7 @@ export interface Task<S extends Sample = Sample> {
     evaluate(pipeline: Pipeline, samples: readonly S[], options?: EvaluateOptions): Promise<Evaluation>;
 }
 
-// train/trainer.d.ts
+// train/history.d.ts
 export interface StepRecord {
     readonly step: number;
     readonly loss: number;
@@ -1535,6 +1542,8 @@ export interface EvaluationRecord {
     readonly step: number;
     readonly metrics: Readonly<Record<string, number>>;
 }
+
+// train/trainer.d.ts
 export interface TrainedGroup {
     readonly examples: readonly string[];
     readonly tensors: number;

@@ -1,8 +1,13 @@
 // An encoder on our kernels. ours.mjs MODEL JOBS.json THREADS [ATTENTION]
-// `run JOB` runs the job's batches of token ids; `vectors FILE` writes the vectors of the job `sorted` (float32); `memory` tells this process's.
+// `run JOB` runs the job's batches of token ids; `vectors FILE` writes the vectors of the job `sorted` (float32);
+// `memory` tells this process's at rest.
 import fs from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
 import { answer, residentBytes } from '../answers.mjs'
 import { encoderFeeds, timed } from '../batches.mjs'
+
+/** What loading leaves behind goes back to the system a second later. */
+const restMilliseconds = 2000
 
 const bare = residentBytes()
 const [folder, jobsFile, threads, attention] = process.argv.slice(2)
@@ -18,13 +23,10 @@ const jobs = Object.fromEntries(
 await answer({
   run: async (job) => ({ milliseconds: await timed(async () => void (await runAll(jobs[job]))) }),
   vectors: async (file) => fs.writeFileSync(file, Buffer.concat(await runAll(jobs.sorted))),
-  memory: () => ({
-    bare,
-    resident: residentBytes(),
-    weights: program.weightBytes,
-    arenas: arenas(),
-    engine: session.engine,
-  }),
+  memory: async () => {
+    await wait(restMilliseconds)
+    return { bare, resident: residentBytes(), weights: program.weightBytes, arenas: arenas(), engine: session.engine }
+  },
 })
 
 async function open() {

@@ -3,10 +3,11 @@ import type { Plan } from '../plan/plan.js'
 import { roundUp } from '../plan/steps.js'
 import type { ConstantMemory } from './constant-memory.node.js'
 import { driver } from './driver.js'
+import { returnMemorySoon } from './garbage.node.js'
 import { type KernelCall, kernelAt, type MappedCode, mapCode } from './memory.node.js'
 import { ParameterBlocks, type RunRows, ScratchLayout } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
-import { type Amounts, amountOf, callsAlone, callsOfTeam } from './schedule.js'
+import { type Amounts, amountOf, callsAlone, callsOfTeam, type ScheduledKernel } from './schedule.js'
 import { barrier, type SystemFunctions, startTeam } from './team.js'
 
 /** The list of each thread of a team. */
@@ -18,6 +19,8 @@ const alignment = 64
 /** A plan as machine code. */
 export class CompiledPlan {
   readonly kernels: readonly string[]
+  /** In the order in which they are called. */
+  readonly placed: readonly ScheduledKernel[]
   /** Whether runs may keep last tokens only. */
   readonly keeps: boolean
   readonly scratch: ScratchLayout
@@ -39,10 +42,12 @@ export class CompiledPlan {
    */
   constructor(
     readonly plan: Plan,
-    readonly placed: readonly PlacedKernel[],
+    placed: readonly PlacedKernel[],
     readonly constants: ConstantMemory,
     readonly threads: number,
   ) {
+    // Code is made here; functions that make it hold tables that steps share.
+    this.placed = placed.map(({ code, ...scheduled }) => scheduled)
     this.keeps = plan.steps.some(({ kind }) => kind === 'keep')
     this.scratch = new ScratchLayout(placed, threads)
     this.alone = new ParameterBlocks(plan, callsAlone(placed), { part: 0, parts: 1 }, this.scratch)
@@ -55,7 +60,7 @@ export class CompiledPlan {
     this.driver = kernelAt(BigInt(this.driverAddress))
     this.start = kernelAt(BigInt(addresses.get('startTeam')!))
     this.functions = systemFunctions()
-    constants.complete()
+    returnMemorySoon()
   }
 
   /** The address of a kernel's code. */

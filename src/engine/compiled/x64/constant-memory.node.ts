@@ -1,5 +1,5 @@
 import { roundUp } from '../plan/steps.js'
-import { addressOf, copyMemory, type Mapped, mapMemory, returnFreedMemory, viewMemory } from './memory.node.js'
+import { addressOf, copyMemory, type Mapped, mapMemory, viewMemory } from './memory.node.js'
 
 /** Bytes that are mapped at once; only what is written takes memory. */
 const piece = 2 ** 26
@@ -10,12 +10,6 @@ const overrun = 64
 /** Arrays from this size on are copied by other threads. */
 const largeBytes = 2 ** 20
 
-/** V8 frees arrays on another thread, after it has said that they are collected. */
-const sweepMilliseconds = 200
-
-/** Of what was there while constants were made: where it is collected, so are the arrays from which they were made. */
-const collected = new FinalizationRegistry(() => void setTimeout(returnFreedMemory, sweepMilliseconds).unref())
-
 /** Memory for constants: filled at load, in huge pages, each array once. */
 export class ConstantMemory {
   readonly #mapped: Mapped[] = []
@@ -24,12 +18,7 @@ export class ConstantMemory {
   #next = 0
   #end = 0
   #bytes = 0
-  #filling: object | undefined = {}
   readonly #pending = new Set<{ readonly read: readonly ArrayBufferView[]; readonly done: Promise<void> }>()
-
-  constructor() {
-    collected.register(this.#filling!, undefined)
-  }
 
   /** Bytes of all constants. */
   get bytes(): number {
@@ -78,11 +67,6 @@ export class ConstantMemory {
   /** Waits until other threads have so few pieces of work left. */
   async filled(left = 0): Promise<void> {
     while (this.#pending.size > left) await Promise.race([...this.#pending].map(({ done }) => done))
-  }
-
-  /** Says that all constants are there: once what they were made from is collected, its memory goes back to the system. */
-  complete(): void {
-    this.#filling = undefined
   }
 
   release(): void {

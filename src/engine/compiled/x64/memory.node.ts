@@ -110,18 +110,6 @@ export function mapMemory(bytes: number, { hugePages = false, guards = false }: 
   return { address, bytes: inside, release: () => void munmap(start, outside) }
 }
 
-/** Has the C library give the system back what it holds for arrays that are gone, on a thread of libuv's pool; does nothing where it cannot. */
-export function returnFreedMemory(): void {
-  if (process.platform !== 'linux') return
-  try {
-    system()
-      .func('malloc_trim', 'int', ['size_t'])
-      .async(0, () => {})
-  } catch {
-    // Not every C library of Linux has it.
-  }
-}
-
 /** Copies bytes on a thread of libuv's pool. */
 export function copyMemory(to: bigint, from: bigint, bytes: number): Promise<void> {
   const copy = system().func('memcpy', 'int64_t', ['int64_t', 'int64_t', 'size_t'])

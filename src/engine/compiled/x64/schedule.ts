@@ -5,6 +5,9 @@ import type { Call, Memory, RowCount } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
 import { barrierParameters, type SystemFunctions } from './team.js'
 
+/** A kernel whose code is in memory; what made the code need not be kept. */
+export type ScheduledKernel = Omit<PlacedKernel, 'code'>
+
 /**
  * How many rows there are for a team: `few` are left to one thread, of `some` each thread takes a share where a kernel cannot be split otherwise, and
  * `many` are always shared, so that each thread goes on with its own rows.
@@ -29,7 +32,7 @@ export function amountOf(rows: number, parts: number): Amount {
 }
 
 /** All calls, for one thread. */
-export function callsAlone(kernels: readonly PlacedKernel[]): Call[] {
+export function callsAlone(kernels: readonly ScheduledKernel[]): Call[] {
   return kernels.map(({ words }, kernel) => ({ kernel, words }))
 }
 
@@ -37,7 +40,7 @@ export function callsAlone(kernels: readonly PlacedKernel[]): Call[] {
  * The calls of each thread of a team. Where a kernel needs what other threads have written, or writes where they read or write, all meet at a
  * barrier first.
  */
-export function callsOfTeam(kernels: readonly PlacedKernel[], { plan, amounts, parts, functions }: TeamContext): Call[][] {
+export function callsOfTeam(kernels: readonly ScheduledKernel[], { plan, amounts, parts, functions }: TeamContext): Call[][] {
   const lists = Array.from({ length: parts }, (): Call[] => [])
   const own = ownMemory(kernels, plan, amounts, parts)
   const barriers = new TeamBarriers(plan.memory, own)
@@ -63,7 +66,7 @@ export function callsOfTeam(kernels: readonly PlacedKernel[], { plan, amounts, p
  */
 type Sharing = 'rows' | 'shares' | 'each' | 'first'
 
-function sharingOf(placed: PlacedKernel, amounts: Amounts, parts: number, own: ReadonlySet<Memory>): Sharing {
+function sharingOf(placed: ScheduledKernel, amounts: Amounts, parts: number, own: ReadonlySet<Memory>): Sharing {
   const { rows, shares } = placed
   if (rows && amounts[rows] === 'many') return 'rows'
   if (shares?.has(parts)) return 'shares'
@@ -75,7 +78,7 @@ function sharingOf(placed: PlacedKernel, amounts: Amounts, parts: number, own: R
  * Memory of which each thread has its own, so that none waits for what another writes there: where there are few tokens, what only kernels write
  * that every thread may as well do for itself.
  */
-function ownMemory(kernels: readonly PlacedKernel[], { outputs }: Plan, amounts: Amounts, parts: number): ReadonlySet<Memory> {
+function ownMemory(kernels: readonly ScheduledKernel[], { outputs }: Plan, amounts: Amounts, parts: number): ReadonlySet<Memory> {
   if (amounts.token !== 'few') return new Set()
   const own = new Set(kernels.flatMap(memoriesOf))
   for (const { buffer } of outputs.values()) own.delete(buffer)
@@ -88,12 +91,12 @@ function ownMemory(kernels: readonly PlacedKernel[], { outputs }: Plan, amounts:
 }
 
 /** Whether a kernel can be done by every thread in memory of its own. */
-function isRepeated(kernel: PlacedKernel, parts: number, own: ReadonlySet<Memory>): boolean {
+function isRepeated(kernel: ScheduledKernel, parts: number, own: ReadonlySet<Memory>): boolean {
   const { rows, shares } = kernel
   return rows !== undefined && !shares?.has(parts) && memoriesWritten(kernel, parts).every((memory) => own.has(memory))
 }
 
-function memoriesOf({ words }: PlacedKernel): Memory[] {
+function memoriesOf({ words }: ScheduledKernel): Memory[] {
   return words.flatMap((word): Memory[] => {
     if (typeof word !== 'object') return []
     if ('scratch' in word) return word.per ? [word] : []
@@ -102,7 +105,7 @@ function memoriesOf({ words }: PlacedKernel): Memory[] {
 }
 
 /** What a kernel may write. One with shares reads what the step's kernels before it have left in scratch memory that is not shared. */
-function memoriesWritten(kernel: PlacedKernel, parts: number): Memory[] {
+function memoriesWritten(kernel: ScheduledKernel, parts: number): Memory[] {
   const { written, shares } = kernel
   return memoriesOf(kernel).filter((memory) => ('scratch' in memory ? memory.shared || !shares?.has(parts) : written.has(memory)))
 }
