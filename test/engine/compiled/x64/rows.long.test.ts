@@ -107,7 +107,7 @@ describe.skipIf(!runsHere)('kernels for rows agree with the reference', () => {
   )
 
   const functions: ActivationFunction[] = ['gelu', 'gelu-tanh', 'quick-gelu', 'silu', 'relu', 'tanh', 'sigmoid']
-  // Functions are exact to 1e-6, not to a share of what is nearly 0: all results of a run may be.
+  // Functions are exact to 1e-6, not to a share of what is nearly 0, as all results of a run may be; gates are below 40.
   it.each(functions)('activation, %s', (name) =>
     property(
       (drawn) => {
@@ -118,7 +118,7 @@ describe.skipIf(!runsHere)('kernels for rows agree with the reference', () => {
       },
       40,
       1e-5,
-      0.1,
+      4,
     ),
   )
 
