@@ -28,7 +28,7 @@ function run(cache: string, more: Record<string, string> = {}): Promise<number |
 function kept(cache: string): string | undefined {
   const folder = path.join(work, cache, 'code')
   const [entry] = fs.existsSync(folder) ? fs.readdirSync(folder) : []
-  return entry && path.join(folder, entry, 'compiled')
+  return entry && path.join(folder, entry, 'entry')
 }
 
 describe('an entry of a bundle', () => {
@@ -39,7 +39,7 @@ describe('an entry of a bundle', () => {
     expect(mode & 0o077).toBe(0)
     expect(await run('once')).toBe(0)
     expect(fs.statSync(file).mtimeMs).toBe(mtimeMs)
-    expect(fs.readdirSync(path.dirname(file))).toEqual(['compiled'])
+    expect(fs.readdirSync(path.dirname(file))).toEqual(['entry'])
   })
 
   it.each([

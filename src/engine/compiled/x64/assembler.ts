@@ -62,7 +62,7 @@ class CodeBuffer {
 
   /** Fills up to a multiple of `bytes` with instructions that do nothing. */
   align(bytes: number): void {
-    while (this.length % bytes) this.emit(known.nop, [])
+    while (this.length % bytes) this.emit(instructionOf('nop'), [])
   }
 
   /** Constants, aligned and behind a label of their own. */
@@ -98,22 +98,32 @@ function describe(operand: Operand): string {
 /** Machine code with a function for every instruction. */
 export type Assembler = CodeBuffer & Emitters
 
-const names = Object.keys(instructions) as Mnemonic[]
-const known = Object.fromEntries(names.map((name) => [name, new Instruction(name)])) as Record<Mnemonic, Instruction>
+const known = new Map<Mnemonic, Instruction>()
+
+function instructionOf(name: Mnemonic): Instruction {
+  const instruction = known.get(name) ?? new Instruction(name)
+  known.set(name, instruction)
+  return instruction
+}
 
 /** The forms of an instruction, in order of preference. */
 export function formsOf(name: Mnemonic): readonly Form[] {
-  return known[name].forms
+  return instructionOf(name).forms
 }
 
-class InstructionBuffer extends CodeBuffer {}
-for (const name of names) {
-  const instruction = known[name]
-  Object.defineProperty(InstructionBuffer.prototype, name, {
-    value(this: CodeBuffer, ...operands: Operand[]) {
-      this.emit(instruction, operands)
-    },
-  })
+let Instructions: (new () => CodeBuffer) | undefined
+
+function instructionBuffer(): new () => CodeBuffer {
+  class InstructionBuffer extends CodeBuffer {}
+  for (const name of Object.keys(instructions) as Mnemonic[]) {
+    const instruction = instructionOf(name)
+    Object.defineProperty(InstructionBuffer.prototype, name, {
+      value(this: CodeBuffer, ...operands: Operand[]) {
+        this.emit(instruction, operands)
+      },
+    })
+  }
+  return InstructionBuffer
 }
 
 /**
@@ -127,5 +137,6 @@ for (const name of names) {
  * a.code().length // 8
  */
 export function assembler(): Assembler {
-  return new InstructionBuffer() as Assembler
+  Instructions ??= instructionBuffer()
+  return new Instructions() as Assembler
 }

@@ -1,9 +1,10 @@
 import { system } from '../../koffi.node.js'
 import type { Plan } from '../plan/plan.js'
-import { roundUp } from '../plan/steps.js'
 import type { ConstantMemory } from './constant-memory.node.js'
 import { driver } from './driver.js'
+import { processorFeatures } from './features.node.js'
 import { returnMemorySoon } from './garbage.node.js'
+import { linkedCode } from './linked-code.node.js'
 import { type KernelCall, kernelAt, type MappedCode, mapCode } from './memory.node.js'
 import { ParameterBlocks, type RunRows, ScratchLayout } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
@@ -12,9 +13,6 @@ import { barrier, type SystemFunctions, startTeam } from './team.js'
 
 /** The list of each thread of a team. */
 export type TeamCalls = readonly ParameterBlocks[]
-
-/** Of kernels in memory; their constants are vectors of 64 bytes at most. */
-const alignment = 64
 
 /** A plan as machine code. */
 export class CompiledPlan {
@@ -52,13 +50,14 @@ export class CompiledPlan {
     this.scratch = new ScratchLayout(placed, threads)
     this.alone = new ParameterBlocks(plan, callsAlone(placed), { part: 0, parts: 1 }, this.scratch)
     const codes = new Map<string, () => Uint8Array>([...Object.entries({ driver, startTeam, barrier }), ...codesOf(placed)])
-    const { code, addresses } = mapCodes(codes)
-    this.#code = code
-    this.#addresses = addresses
+    const { code, offsets } = linkedCode(codes, processorFeatures())
+    this.#code = mapCode(code)
+    const start = Number(this.#code.address)
+    this.#addresses = new Map([...offsets].map(([key, offset]) => [key, start + offset]))
     this.kernels = placed.map(({ key }) => key.split(' ')[0])
-    this.driverAddress = addresses.get('driver')!
+    this.driverAddress = this.#addresses.get('driver')!
     this.driver = kernelAt(BigInt(this.driverAddress))
-    this.start = kernelAt(BigInt(addresses.get('startTeam')!))
+    this.start = kernelAt(BigInt(this.#addresses.get('startTeam')!))
     this.functions = systemFunctions()
     returnMemorySoon()
   }
@@ -94,19 +93,4 @@ function systemFunctions(): SystemFunctions {
 
 function codesOf(kernels: readonly PlacedKernel[]): [string, () => Uint8Array][] {
   return kernels.map(({ key, code }) => [key, code])
-}
-
-/** Maps pieces of code, each once, and gives where they lie. */
-function mapCodes(codes: ReadonlyMap<string, () => Uint8Array>): { code: MappedCode; addresses: ReadonlyMap<string, number> } {
-  const pieces = [...codes].map(([key, code]) => [key, code()] as const)
-  const offsets = new Map<string, number>()
-  let end = 0
-  for (const [key, { length }] of pieces) {
-    offsets.set(key, end)
-    end += roundUp(length, alignment)
-  }
-  const all = new Uint8Array(end)
-  for (const [key, piece] of pieces) all.set(piece, offsets.get(key))
-  const code = mapCode(all)
-  return { code, addresses: new Map([...offsets].map(([key, offset]) => [key, Number(code.address) + offset])) }
 }

@@ -1,7 +1,8 @@
 import { system } from '../../koffi.node.js'
 import { assembler } from './assembler.js'
 import { type Features, featuresFrom, type ProcessorAnswers } from './features.js'
-import { addressOf, mapCode } from './memory.node.js'
+import { linkedCode } from './linked-code.node.js'
+import { addressOf, kernelAt, mapCode } from './memory.node.js'
 import { as, at, r8q, r32, rbx, rcx, rdi } from './operands.js'
 
 let found: Features | undefined
@@ -12,33 +13,36 @@ let found: Features | undefined
  * @throws TinsmithError `unsupported` where machine code cannot run at all
  */
 export function processorFeatures(): Features {
-  found ??= featuresFrom(processorAnswers())
+  found ??= askProcessor()
   return found
 }
 
 /** Runs CPUID and XGETBV in code of our own; the code is released again. */
-function processorAnswers(): ProcessorAnswers {
-  const ask = (code: Uint8Array, ...words: number[]): Uint32Array => {
+function askProcessor(): Features {
+  const { code, offsets } = linkedCode(new Map(Object.entries({ cpuid, xgetbv })), null)
+  const mapped = mapCode(code)
+  const ask = (key: 'cpuid' | 'xgetbv', ...words: number[]): Uint32Array => {
     const answer = Uint32Array.from([...words, 0, 0, 0, 0].slice(0, 4))
-    const mapped = mapCode(code)
-    mapped.call(addressOf(answer))
-    mapped.release()
+    kernelAt(mapped.address + BigInt(offsets.get(key)!))(addressOf(answer))
     return answer
   }
-  return {
+  const answers: ProcessorAnswers = {
     cpuid(leaf, subleaf) {
-      const [eax, ebx, ecx, edx] = ask(cpuidCode(), leaf, subleaf)
+      const [eax, ebx, ecx, edx] = ask('cpuid', leaf, subleaf)
       return [eax, ebx, ecx, edx]
     },
-    enabledState: () => ask(xgetbvCode())[0],
+    enabledState: () => ask('xgetbv')[0],
     permitTiles,
   }
+  const features = featuresFrom(answers)
+  mapped.release()
+  return features
 }
 
 const [eax, , edx] = r32
 
 /** Reads leaf and subleaf from the argument's first two words and writes the four answers over it. */
-function cpuidCode(): Uint8Array {
+function cpuid(): Uint8Array {
   const a = assembler()
   a.mov(r8q, rbx) // belongs to the caller
   a.mov(eax, at(rdi))
@@ -50,7 +54,7 @@ function cpuidCode(): Uint8Array {
   return a.code()
 }
 
-function xgetbvCode(): Uint8Array {
+function xgetbv(): Uint8Array {
   const a = assembler()
   a.xor(as('r32', rcx), as('r32', rcx))
   a.xgetbv()

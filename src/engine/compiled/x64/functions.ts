@@ -31,8 +31,9 @@ function each(emit: EmitOne): EmitFunction {
 function smoothStep(of: (x: number) => number, end: number, degree: number): EmitFunction {
   const middle = end ** 2 / 2
   const slope = (square: number) => (of(Math.sqrt(square)) / Math.sqrt(square) - 0.5) / Math.sqrt(square)
-  const coefficients = chebyshevPolynomial(slope, 0, end ** 2, degree).map((coefficient, power) => coefficient / middle ** power)
+  let coefficients: readonly number[] | undefined
   return (a, vectors, shared, constants) => {
+    coefficients ??= chebyshevPolynomial(slope, 0, end ** 2, degree).map((coefficient, power) => coefficient / middle ** power)
     const lanes = vectors.map(({ x, temporaries: [near, square, sum] }) => ({ x, near, square, sum }))
     a.vmovups(shared, constants.float(-end))
     for (const { x } of lanes) a.vmaxps(x, shared, x)

@@ -74,10 +74,13 @@ export function mapCode(code: Uint8Array): MappedCode {
   return { ...mapped, call: kernelAt(mapped.address) }
 }
 
+let prototype: ReturnType<ReturnType<typeof native>['proto']> | undefined
+
 /** The kernel at an address that `mapCode` gave, perhaps to another thread. */
 export function kernelAt(address: bigint): KernelCall {
   const koffi = native()
-  return koffi.decode(address, koffi.proto('void', ['int64_t'])) as KernelCall
+  prototype ??= koffi.proto('void', ['int64_t'])
+  return koffi.decode(address, prototype) as KernelCall
 }
 
 /** Options of `mapMemory`. */

@@ -1,4 +1,5 @@
 import type { ConstantMemory } from './constant-memory.node.js'
+import { linkedCode } from './linked-code.node.js'
 import { addressOf, called, type KernelCall, mapCode } from './memory.node.js'
 import { type PanelPacker, surveyOf } from './panels.js'
 import { packStrips, stripColumns, stripInputs, stripParameters } from './strips.js'
@@ -32,7 +33,7 @@ interface StripCall {
 }
 
 function kernel(): KernelCall {
-  mapped ??= mapCode(packStrips()).call
+  mapped ??= mapCode(linkedCode(new Map([['pack-strips', packStrips]]), null).code).call
   return mapped
 }
 
