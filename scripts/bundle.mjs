@@ -49,6 +49,9 @@ const shared = {
   write: false,
   platform: 'node',
   target: 'node20.19',
+  // Less to read at every start; names stay, for traces of errors.
+  minifyWhitespace: true,
+  minifySyntax: true,
   // The aliases of tsconfig.json lead to the sources.
   tsconfigRaw: {},
   plugins: [packages, addresses],
