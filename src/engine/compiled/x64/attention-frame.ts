@@ -74,7 +74,7 @@ const names = [
   // The sequence
   'table',
   'sequencesLeft',
-  'tilesUntilNext',
+  'piecesUntilNext',
   'rows',
   'past',
   'total',

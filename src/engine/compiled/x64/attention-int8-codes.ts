@@ -1,7 +1,7 @@
 import { exponentsPerOctave, highestCode, leastScoreFactor } from '../reference/attention-int8.js'
 import { smallestScale } from '../reference/quantize.js'
 import { attentionParameters, local } from './attention-frame.js'
-import { type CodesAttention, codesLayout, emitBytes, emitGroups, emitSetOrder } from './attention-int8-frame.js'
+import { type CodesAttention, codesLayout, emitBytes, emitGroups } from './attention-int8-frame.js'
 import type { Piece } from './attention-lanes.js'
 import {
   as,
@@ -117,12 +117,12 @@ function emitRowCodes(code: CodesAttention, columns: number, multipliers: number
 
 /** Codes of the keys of a head: [vectors of keys][groups of 4 columns][keys of the vector][4 columns]; and what sums of products begin with. */
 export function emitPackKeys(code: CodesAttention): void {
-  const { a, machine, shape, dot } = code
+  const { a, machine, shape, dot, constants } = code
   const { groups, factors, keyInverse, keyRow } = codesLayout(shape, dot)
   const order = machine.registers[15]
   const [nextVector, nextKey, done] = [new Label(), new Label(), new Label()]
   emitScales(code, 'key', Math.fround(shape.scale * Math.LOG2E * exponentsPerOctave), factors, keyInverse)
-  emitSetOrder(code, order)
+  a.vmovups(order, constants.packedOrder())
   a.mov(rax, rsi)
   a.mov(r9, local('keyCodes'))
   a.mov(rdx, local('rows'))
@@ -256,7 +256,7 @@ export function emitPackQueries(code: CodesAttention, count: number): void {
   const { a, machine, shape, dot, constants } = code
   const { multipliers, queries, row } = codesLayout(shape, dot)
   const order = machine.registers[15]
-  emitSetOrder(code, order)
+  a.vmovups(order, constants.packedOrder())
   emitStart(code, 'query')
   a.mov(rax, local('row'))
   a.imul(rax, rcx)

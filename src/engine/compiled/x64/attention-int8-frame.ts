@@ -2,7 +2,8 @@ import { roundUp } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import { type AttentionCode, type AttentionShape, attentionParameters, local } from './attention-frame.js'
 import { type DotMachine, vectorBytes } from './dot-machine.js'
-import { as, at, type General, r8q, rax, rcx, type Vector } from './operands.js'
+import { at, type General, r8q, rax, rcx, type Vector } from './operands.js'
+import { emitInOrder } from './vector-machine.js'
 
 /** What the parts of the code of an attention with products of codes share. */
 export interface CodesAttention extends AttentionCode {
@@ -114,20 +115,5 @@ export function emitBytes(a: Assembler, [first, second = first, third, fourth = 
   a.vpackssdw(first, first, second)
   if (third) a.vpackssdw(third, third, fourth)
   a.vpacksswb(first, first, third ?? first)
-  emitOrder(a, first, order)
-}
-
-/** Puts the 32-bit pieces of four vectors that were packed in the order of their lanes. */
-export function emitOrder(a: Assembler, packed: Vector, order: Vector): void {
-  const kind = packed.kind === 'zmm' ? 'zmm' : 'ymm'
-  a.vpermd(as(kind, packed), as(kind, order), as(kind, packed))
-}
-
-/** Sets the order of pieces: packing leaves those of each 128 bits beside each other. */
-export function emitSetOrder({ a, machine: { lanes }, constants }: AttentionCode, order: Vector): void {
-  const parts = lanes / 4
-  a.vmovups(
-    order,
-    constants.words((lane) => 4 * (lane % parts) + Math.floor(lane / parts)),
-  )
+  emitInOrder(a, first, order)
 }

@@ -1,10 +1,11 @@
 import { highestCode, powerCoefficients, squarings, thresholds } from '../reference/attention-int8.js'
 import { add, attentionParameters, local, localVector } from './attention-frame.js'
 import { emitPackQueries, hidden } from './attention-int8-codes.js'
-import { type CodesAttention, codesLayout, emitGroups, emitOrder, emitSetOrder } from './attention-int8-frame.js'
+import { type CodesAttention, codesLayout, emitGroups } from './attention-int8-frame.js'
 import { as, at, Label, r8q, r9, r10, r11, r12, r13, r14, rax, rbx, rcx, rdx, rsi, type Vector } from './operands.js'
 import { emitReduce } from './rows.js'
-import { emitRowAdvance, emitRowPointers, rowOf } from './tile-loops.js'
+import { emitRowAdvance, emitRowPointers, emitTurns, rowOf } from './tile-loops.js'
+import { emitInOrder } from './vector-machine.js'
 
 /** Emits the attention of `height` queries of a head from `row` on; moves `row` on. Overwrites all but rdi, rbp and r15. */
 export function emitTile(code: CodesAttention, label: Label, height: number, softmax: Label): void {
@@ -182,7 +183,7 @@ export function emitSoftmax(code: CodesAttention, label: Label): void {
   a.vbroadcastss(factor, local('scoreFactor'))
   a.vxorps(sum, sum, sum)
   a.vxorps(zero, zero, zero)
-  emitSetOrder(code, order)
+  a.vmovups(order, code.constants.packedOrder())
   a.mov(rsi, r8q)
   emitVectors(code, (count) => {
     const exponents = four.slice(0, count)
@@ -196,7 +197,7 @@ export function emitSoftmax(code: CodesAttention, label: Label): void {
     if (third) a.vpackssdw(third, third, fourth)
     emitPowers(code, third ? [first, third] : [first], [fourth ?? four[1], max])
     a.vpackuswb(first, first, third ?? first)
-    emitOrder(a, first, order)
+    emitInOrder(a, first, order)
     emitStoreWeights(code, first, count, sum, zero, four[1])
     a.add(rsi, count * bytes)
     a.add(r9, count * machine.lanes)
@@ -281,8 +282,6 @@ function emitSumsOf(
   const { valueGroup, valueScale } = codesLayout(shape, dot)
   const sums = tileOf(code, height, pieces.length)
   const [weight, temporary] = freeOf(code)
-  const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
-  const unrolled = 4
   dot.prepare(a, freeOf(code))
   for (const row of sums) for (const sum of row) a.vxorps(sum, sum, sum)
   a.imul(rax, local('firstVector'), machine.lanes)
@@ -297,7 +296,7 @@ function emitSumsOf(
   a.add(rax, local('keyEnd'))
   a.add(rax, 3)
   a.shr(rax, 2)
-  const groups = (count: number) => {
+  const turn = (count: number) => {
     for (let group = 0; group < count; group++)
       dot.step(a, {
         sums,
@@ -308,21 +307,7 @@ function emitSumsOf(
     emitRowAdvance(a, height, 4 * count)
     a.add(r13, count * valueGroup)
   }
-  a.sub(rax, unrolled)
-  a.jl(few)
-  a.align(32)
-  a.bind(many)
-  groups(unrolled)
-  a.sub(rax, unrolled)
-  a.jge(many)
-  a.bind(few)
-  a.add(rax, unrolled)
-  a.je(finish)
-  a.bind(one)
-  groups(1)
-  a.dec(rax)
-  a.jne(one)
-  a.bind(finish)
+  emitTurns(a, turn)
   a.mov(r8q, attentionParameters.at('scratch'))
   a.mov(r11, attentionParameters.at('outputStride'))
   a.mov(r10, local('row'))

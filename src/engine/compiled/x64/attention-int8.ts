@@ -1,10 +1,10 @@
 import type { StepOf } from '../plan/steps.js'
 import type { StepKernel } from '../program.js'
-import { type AttentionShape, add, attentionParameters, attentionWords, local, move } from './attention-frame.js'
+import { type AttentionShape, add, attentionParameters, attentionWords, local } from './attention-frame.js'
 import { emitPackKeys, emitPackValues, emitScaleQueries } from './attention-int8-codes.js'
 import { type CodesAttention, codesLayout, emitPlaces } from './attention-int8-frame.js'
 import { emitSoftmax, emitTile } from './attention-int8-tiles.js'
-import { attentionKernel, emitFirstRow, emitSequences } from './attention-sequences.js'
+import { attentionKernel, emitFirstHeads, emitFirstPiece, emitSequences, emitUnlessOther } from './attention-sequences.js'
 import { emitEvenTiles } from './attention-tiles.js'
 import { stepKernel, type X64Context } from './context.js'
 import { chooseDotMachine, type DotMachine } from './dot-machine.js'
@@ -50,19 +50,9 @@ export function int8Attention(dot: DotMachine, shape: AttentionShape): Uint8Arra
     shape,
     (code) => {
       const { a, lanes } = code
-      a.mov(rax, attentionParameters.at('part'))
-      a.inc(rax)
-      a.mov(local('tilesUntilNext'), rax)
+      emitFirstPiece(a)
       emitSequences(a, lanes, (entry) => {
-        for (const [head, name] of [
-          ['headQuery', 'query'],
-          ['headOutput', 'output'],
-          ['headKeys', 'key'],
-          ['headValues', 'value'],
-        ] as const) {
-          emitFirstRow(a, entry('first'), name)
-          a.mov(local(head), rax)
-        }
+        emitFirstHeads(a, entry('first'), ['query', 'output', 'key', 'value'])
         emitHeads({ ...code, dot }, tiles)
       })
     },
@@ -83,9 +73,7 @@ function emitHeads(code: CodesAttention, tiles: readonly Label[]): void {
   a.mov(rax, keyValueHeads)
   a.mov(local('headsLeft'), rax)
   a.bind(nextKeys)
-  add(a, 'tilesUntilNext', -1)
-  a.jne(other)
-  move(a, local('tilesUntilNext'), attentionParameters.at('parts'))
+  emitUnlessOther(a, other)
   emitPackKeys(code)
   emitPackValues(code)
   a.mov(rax, group)

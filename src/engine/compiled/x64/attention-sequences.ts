@@ -60,8 +60,35 @@ export function emitSequences(a: Assembler, lanes: Lanes, body: (entry: Entry) =
   a.bind(done)
 }
 
+/** What rows an attention reads and writes, and where heads of them begin. */
+const heads = { query: 'headQuery', key: 'headKeys', value: 'headValues', output: 'headOutput' } as const
+
+type Rows = keyof typeof heads
+
+/** Sets where the first heads of these rows of the sequence begin. */
+export function emitFirstHeads(a: Assembler, first: Memory, names: readonly Rows[]): void {
+  for (const name of names) {
+    emitFirstRow(a, first, name)
+    a.mov(local(heads[name]), rax)
+  }
+}
+
+/** Begins to count the pieces of work that threads share: every one of them takes one after the other. */
+export function emitFirstPiece(a: Assembler): void {
+  a.mov(rax, attentionParameters.at('part'))
+  a.inc(rax)
+  a.mov(local('piecesUntilNext'), rax)
+}
+
+/** Jumps on where the next piece of work is that of another thread. */
+export function emitUnlessOther(a: Assembler, other: Label): void {
+  add(a, 'piecesUntilNext', -1)
+  a.jne(other)
+  move(a, local('piecesUntilNext'), attentionParameters.at('parts'))
+}
+
 /** Sets rax to the address of the sequence's first row of a view. */
-export function emitFirstRow(a: Assembler, first: Memory, name: 'query' | 'key' | 'value' | 'output'): void {
+export function emitFirstRow(a: Assembler, first: Memory, name: Rows): void {
   a.mov(rax, first)
   a.imul(rax, attentionParameters.at(`${name}Stride`))
   a.add(rax, attentionParameters.at(name))

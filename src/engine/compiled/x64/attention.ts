@@ -19,7 +19,15 @@ import {
 import { int8AttentionKernel } from './attention-int8.js'
 import type { Lanes } from './attention-lanes.js'
 import { emitFirstSums, emitJoin } from './attention-ranges.js'
-import { attentionKernel, type Entry, emitFirstRow, emitSequences } from './attention-sequences.js'
+import {
+  attentionKernel,
+  type Entry,
+  emitFirstHeads,
+  emitFirstPiece,
+  emitFirstRow,
+  emitSequences,
+  emitUnlessOther,
+} from './attention-sequences.js'
 import { emitSingleQuery } from './attention-single.js'
 import { emitQueries } from './attention-tiles.js'
 import { stepKernel, type X64Context } from './context.js'
@@ -137,8 +145,7 @@ export function joinRanges(machine: VectorMachine, shape: AttentionShape): Uint8
       a.mov(rax, local('rows'))
       a.cmp(rax, 1)
       a.jne(done)
-      emitFirstRow(a, entry('first'), 'output')
-      a.mov(local('headOutput'), rax)
+      emitFirstHeads(a, entry('first'), ['output'])
       emitFirstSums(code)
       emitJoin(code)
       a.bind(done)
@@ -156,17 +163,9 @@ export function attention(machine: VectorMachine, shape: AttentionShape): Uint8A
     shape,
     (code) => {
       const { a, lanes } = code
-      a.mov(rax, attentionParameters.at('part'))
-      a.inc(rax)
-      a.mov(local('tilesUntilNext'), rax)
+      emitFirstPiece(a)
       emitSequences(a, lanes, (entry) => {
-        for (const [head, name] of [
-          ['headQuery', 'query'],
-          ['headOutput', 'output'],
-        ] as const) {
-          emitFirstRow(a, entry('first'), name)
-          a.mov(local(head), rax)
-        }
+        emitFirstHeads(a, entry('first'), ['query', 'output'])
         emitKeysAndValues(code, entry)
         emitHeads(code, single, queries[0].label, queries[1].label)
       })
@@ -201,8 +200,7 @@ function emitKeysAndValues(code: AttentionCode, entry: Entry): void {
         a.mov(local(`${name}Scales`), r11)
       }
     } else {
-      emitFirstRow(a, entry('first'), name)
-      a.mov(local(head), rax)
+      emitFirstHeads(a, entry('first'), [name])
       move(a, local(stride), attentionParameters.at(stride))
     }
   }
@@ -263,9 +261,7 @@ function emitHeads(code: AttentionCode, single: Label, few: Label, many: Label):
   a.cmp(rcx, rdx)
   a.cmovg(rcx, rdx)
   a.mov(local('count'), rcx)
-  add(a, 'tilesUntilNext', -1)
-  a.jne(counted)
-  move(a, local('tilesUntilNext'), attentionParameters.at('parts'))
+  emitUnlessOther(a, counted)
   a.cmp(rcx, machine.lanes)
   a.jg(wide)
   a.call(few)

@@ -4,7 +4,7 @@ import { type Epilogue, type EpilogueContext, emitEpilogue, outputBytes } from '
 import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, type Vector } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocals, productNames, rowOf } from './tile-loops.js'
+import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, emitTurns, loopLocals, productNames, rowOf } from './tile-loops.js'
 import { VectorConstants, vectorMachineOf } from './vector-machine.js'
 
 /**
@@ -19,9 +19,6 @@ import { VectorConstants, vectorMachineOf } from './vector-machine.js'
  * - `zeroPoint`, `high`: of codes
  */
 export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'zeroPoint', 'high'])
-
-/** Groups of inputs that one turn of the inner loop takes. */
-const unrolled = 4
 
 /**
  * Code of a product u8 x s8 -> s32, or of float32, with what follows it. Called with `gemmParameters`.
@@ -68,37 +65,19 @@ function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height:
   for (const row of sums) for (const [v, register] of row.entries()) a.vmovups(register, at(r9, v * bytes))
   emitRowPointers(a, height)
   a.lea(r8q, at(r9, 4 * columns * headerWords))
-  const groups = (first: number) => {
-    machine.step(a, {
-      sums,
-      free,
-      activations: (row, group) => rowOf(row).plus(4 * (first + group)),
-      weights: (group, v) => at(r8q, ((first + group) * across + v) * bytes),
-    })
-  }
-  const advance = (count: number) => {
+  const turn = (count: number) => {
+    for (let first = 0; first < count; first += depth)
+      machine.step(a, {
+        sums,
+        free,
+        activations: (row, group) => rowOf(row).plus(4 * (first + group)),
+        weights: (group, v) => at(r8q, ((first + group) * across + v) * bytes),
+      })
     emitRowAdvance(a, height, 4 * count)
     a.add(r8q, 4 * columns * count)
   }
-  const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
   a.mov(rax, gemmParameters.at('groups'))
-  a.sub(rax, unrolled)
-  a.jl(few)
-  a.align(32)
-  a.bind(many)
-  for (let first = 0; first < unrolled; first += depth) groups(first)
-  advance(unrolled)
-  a.sub(rax, unrolled)
-  a.jge(many)
-  a.bind(few)
-  a.add(rax, unrolled)
-  a.je(finish)
-  a.bind(one)
-  groups(0)
-  advance(depth)
-  a.sub(rax, depth)
-  a.jg(one)
-  a.bind(finish)
+  emitTurns(a, turn, depth)
   for (const row of sums) emitRowEpilogue(a, machine, epilogue, row, free, constants)
   a.ret()
 }

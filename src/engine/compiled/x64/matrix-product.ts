@@ -16,7 +16,7 @@ import {
 import { emitLeftPacking, emitRightPacking } from './matrix-packing.js'
 import { at, Label, type Memory, r8q, r9, r10, r11, r12, r14, r15, rax, rbp, rbx, rcx, rdx, rsi } from './operands.js'
 import { kernel } from './parameters.js'
-import { emitDispatch, emitRowAdvance, emitRowPointers, rowOf } from './tile-loops.js'
+import { emitDispatch, emitRowAdvance, emitRowPointers, emitTurns, rowOf } from './tile-loops.js'
 
 /** Which of the two matrices of a product lie in memory transposed. */
 export interface ProductForm {
@@ -25,9 +25,6 @@ export interface ProductForm {
   /** The right matrix is [columns, inputs]. */
   readonly transposedRight: boolean
 }
-
-/** Inputs that one turn of the inner loop takes. */
-const unrolled = 4
 
 /**
  * Code of a part of a matrix product, called with `productParameters` and the number of the task: blocks are packed into scratch memory,
@@ -217,23 +214,8 @@ function emitTile(a: Assembler, machine: DotMachine, height: number, packed: boo
   if (packed) a.mov(rsi, r12)
   else emitRowPointers(a, height)
   a.mov(r8q, r9)
-  const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
   a.mov(rax, r15)
-  a.sub(rax, unrolled)
-  a.jl(few)
-  a.align(32)
-  a.bind(many)
-  turn(unrolled)
-  a.sub(rax, unrolled)
-  a.jge(many)
-  a.bind(few)
-  a.add(rax, unrolled)
-  a.je(finish)
-  a.bind(one)
-  turn(1)
-  a.dec(rax)
-  a.jne(one)
-  a.bind(finish)
+  emitTurns(a, turn)
   for (const row of sums) {
     for (const [v, sum] of row.entries()) a.vmovups(at(r10, v * bytes), sum)
     a.add(r10, r11)

@@ -6,7 +6,7 @@ import { stepKernel, type X64Context } from './context.js'
 import { as, at, eax, type General, k, Label, type Memory, r9, r10, rax, rcx, rsi, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { type ColumnVector, emitColumns, emitReduce, emitRows, mayOverrun, rowPointer, rowWords } from './rows.js'
-import { VectorConstants, type VectorMachine } from './vector-machine.js'
+import { emitInOrder, VectorConstants, type VectorMachine } from './vector-machine.js'
 
 /**
  * `input`: float32 [rows, columns]; `output`: uint8 like it, strides in bytes; `factors`: float32 [columns], what a column is multiplied with (divided by the scale where that is static);
@@ -92,7 +92,7 @@ export function quantizeRows(
       for (const { place, of } of vectors) a.vmovups(values[place], of(registers.input))
       emitVectors(vectors, values)
     })
-  emitOrder(a, machine, range, constants)
+  emitFixed(a, range, constants)
   if (shape.static) {
     emitStaticRange(a, shape.static, range, constants)
     return { emitRow, emitVectors }
@@ -125,12 +125,8 @@ function rangeOf({ registers }: VectorMachine, highest: number, constants: Vecto
 }
 
 /** Sets what does not depend on the row. */
-function emitOrder(a: Assembler, { bytes }: VectorMachine, { ceiling, order }: Range, constants: VectorConstants): void {
-  const lanes = bytes / 16
-  a.vmovups(
-    order,
-    constants.words((piece) => 4 * (piece % lanes) + Math.floor(piece / lanes)),
-  )
+function emitFixed(a: Assembler, { ceiling, order }: Range, constants: VectorConstants): void {
+  a.vmovups(order, constants.packedOrder())
   a.vmovups(ceiling, constants.float(2 ** 30))
 }
 
@@ -223,8 +219,7 @@ function emitCodes(
   }
   a.vpackuswb(first, first, third)
   if (shape.highest < 255) a.vpminub(first, first, range.high)
-  const kind = machine.name === 'avx2' ? 'ymm' : 'zmm'
-  a.vpermd(as(kind, first), as(kind, range.order), as(kind, first))
+  emitInOrder(a, first, range.order)
   emitStoreCodes(a, machine, shape, vectors, output, first)
 }
 

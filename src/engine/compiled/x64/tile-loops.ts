@@ -121,6 +121,29 @@ export function emitDispatch(a: Assembler, tiles: readonly Label[]): void {
   a.bind(called)
 }
 
+/** Turns after each other, whose loop costs nothing. */
+const most = 4
+
+/** Emits `turn(count)`, which does so many turns and moves on, such that rax turns are done; it is a multiple of `least`. */
+export function emitTurns(a: Assembler, turn: (count: number) => void, least = 1): void {
+  const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
+  a.sub(rax, most)
+  a.jl(few)
+  a.align(32)
+  a.bind(many)
+  turn(most)
+  a.sub(rax, most)
+  a.jge(many)
+  a.bind(few)
+  a.add(rax, most)
+  a.je(finish)
+  a.bind(one)
+  turn(least)
+  a.sub(rax, least)
+  a.jg(one)
+  a.bind(finish)
+}
+
 /** Sets rsi and rdx to rows 0 and 3 of a tile's activations. */
 export function emitRowPointers(a: Assembler, height: number): void {
   a.mov(rsi, r12)

@@ -1,6 +1,6 @@
 import type { Assembler } from './assembler.js'
 import type { Features } from './features.js'
-import { at, Label, type Memory, type Vector, ymm, zmm } from './operands.js'
+import { as, at, Label, type Memory, type Vector, ymm, zmm } from './operands.js'
 
 /** Vectors of float32: what kernels that go through rows are made for. */
 export interface VectorMachine {
@@ -81,6 +81,12 @@ export class VectorConstants {
     return at(this.#label, index * this.machine.bytes)
   }
 
+  /** Where 32-bit pieces of four vectors belong that were packed to one: packing leaves those of each 128 bits beside each other. */
+  packedOrder(): Memory {
+    const parts = this.machine.bytes / 16
+    return this.words((piece) => 4 * (piece % parts) + Math.floor(piece / parts))
+  }
+
   /** Puts the constants here, behind the code that uses them. */
   place(a: Assembler): void {
     const { lanes } = this.machine
@@ -88,4 +94,10 @@ export class VectorConstants {
     for (const [i, vector] of this.#vectors.entries()) all.set(vector, i * lanes)
     this.#label.position = a.constants(all).position
   }
+}
+
+/** Puts the 32-bit pieces of packed vectors in the order of {@link VectorConstants.packedOrder}. */
+export function emitInOrder(a: Assembler, packed: Vector, order: Vector): void {
+  const kind = packed.kind === 'zmm' ? 'zmm' : 'ymm'
+  a.vpermd(as(kind, packed), as(kind, order), as(kind, packed))
 }
