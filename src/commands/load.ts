@@ -1,4 +1,3 @@
-import { runtime as usualRuntime } from '#engine'
 import { hardwareThreads, joinPath } from '#platform'
 import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
 import { badInput, TinsmithError, usage } from '../base/errors.js'
@@ -93,7 +92,7 @@ function threadsOf({ threads }: LoadOptions): number | undefined {
 
 /** The library behind an engine's name. */
 async function runtimeOf(engine: 'ort' | 'web'): Promise<Runtime> {
-  return engine === 'web' ? (await import('../engine/ort/runtime.browser.js')).runtime : usualRuntime
+  return (engine === 'web' ? await import('../engine/ort/runtime.browser.js') : await import('#engine')).runtime
 }
 
 /** A model that was found, and how it is opened. */
@@ -164,13 +163,15 @@ async function compile(read: () => Promise<Model>, options: LoadOptions): Promis
   const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
   const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
   const { cache, attention } = options
+  const backend = await compiledBackend()
   const { graph } = await read()
-  return openCompiled(graph, await compiledBackend(), { threads, cache, attention })
+  return openCompiled(graph, backend, { threads, cache, attention })
 }
 
 /** A pipeline over a model in memory. */
-export async function runModel(model: Model, name: string, runtime: Runtime = usualRuntime, threads?: number): Promise<Pipeline> {
+export async function runModel(model: Model, name: string, given?: Runtime, threads?: number): Promise<Pipeline> {
   const [{ lower }, { splitOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
+  const runtime = given ?? (await runtimeOf('ort'))
   const onnx = await splitOnnx(lower(model.graph, runtime.target))
   return createPipeline(new SourceFolder(filesOf(model), name), runtime.load(onnx, { threads }))
 }
