@@ -1,3 +1,4 @@
+import type { Random } from '../../../src/base/random.js'
 import type { Backend, Batch, Cache } from '../../../src/engine/compiled/backend.js'
 import { type CacheLayer, memoryOf, type Plan } from '../../../src/engine/compiled/plan/plan.js'
 import { type Buffer, type Step, type View, whole } from '../../../src/engine/compiled/plan/steps.js'
@@ -8,6 +9,14 @@ type Unnamed<S> = S extends Step ? Omit<S, 'name'> : never
 
 export const floats = (shape: readonly number[], data: ArrayLike<number>) => new ArrayTensor('float32', shape, Float32Array.from(data))
 export const bytes = (shape: readonly number[], data: ArrayLike<number>) => new ArrayTensor('int8', shape, Int8Array.from(data))
+
+/** Numbers that blocks of 32 bytes hold exactly: whole multiples, up to 127, of a power of two of each block. */
+export function exactInputs(random: Random, count: number): number[] {
+  return Array.from({ length: count / 32 }, () => 2 ** (random.integer(6) - 8)).flatMap((unit) => [
+    127 * unit,
+    ...Array.from({ length: 31 }, () => (random.integer(255) - 127) * unit),
+  ])
+}
 
 /** Builds plans of a few steps over given rows. */
 export class PlanBuilder {

@@ -1,6 +1,6 @@
 import type { Tensor } from '../../../ir/tensor.js'
 import { cacheBytes, type Plan } from './plan.js'
-import type { Step, View, Weight } from './steps.js'
+import { type Step, type View, type Weight, weightColumns } from './steps.js'
 
 /** A step of a plan as people and machines read it. */
 export interface DescribedStep {
@@ -60,7 +60,13 @@ function detailsOf(step: Step): string[] {
     case 'linear':
       return [
         weightName(step.weight),
-        ...present({ bias: step.bias, [step.activation ?? '']: step.activation, residual: step.residual, quantized: step.quantizer }),
+        ...present({
+          bias: step.bias,
+          [step.activation ?? '']: step.activation,
+          gated: step.gated,
+          residual: step.residual,
+          quantized: step.quantizer,
+        }),
       ]
     case 'norm':
       return [step.centered ? 'LayerNorm' : 'RMSNorm', ...present({ quantized: step.codes })]
@@ -103,7 +109,7 @@ function present(parts: Readonly<Record<string, unknown>>): string[] {
 }
 
 function operationsOf(step: Step): number {
-  if (step.kind === 'linear') return 2 * step.input.columns * step.output.columns
+  if (step.kind === 'linear') return 2 * step.input.columns * weightColumns(step)
   if (step.kind === 'attention') return 2 * (step.query.columns + step.output.columns)
   return step.output.columns
 }

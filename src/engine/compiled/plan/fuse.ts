@@ -4,7 +4,7 @@ import { type Buffer, isView, type Step, type StepOf, type View, viewsRead, view
 
 /** What steps may do at once. */
 export interface Fusions {
-  /** Products of the same rows as one. */
+  /** Products of the same rows as one, a gate and what it is multiplied with among them. */
   readonly sideBySide?: boolean
   /** Codes that products and norms write. */
   readonly quantizer?: boolean
@@ -21,7 +21,10 @@ type Fusion = (steps: readonly Step[], outputs: readonly View[]) => readonly Ste
 
 /** Rewrites steps so that more is done at once, as far as a backend has kernels for that. */
 export function fused(steps: readonly Step[], outputs: readonly View[], { sideBySide, quantizer }: Fusions): readonly Step[] {
-  const fusions: Fusion[] = [...(sideBySide ? [productsSideBySide] : []), ...(quantizer ? [quantizedProducts, quantizedNorms] : [])]
+  const fusions: Fusion[] = [
+    ...(sideBySide ? [gatedProducts, productsSideBySide] : []),
+    ...(quantizer ? [quantizedProducts, quantizedNorms] : []),
+  ]
   return fusions.reduce((done, fusion) => fusion(done, outputs), steps)
 }
 
@@ -47,19 +50,33 @@ const quantizedNorms: Fusion = (steps) =>
     return [{ ...step, codes: { quantizer: { factors, quantization, highest }, output } }, next]
   })
 
+/** Two products of the same rows, and one of them times a function of the other, which nobody else reads: one product. */
+const gatedProducts: Fusion = (steps, outputs) =>
+  joined(steps, (step, users) => {
+    const next = users(step.output).find((other) => other !== step)
+    if (step.kind !== 'linear' || step.activation || next?.kind !== 'activation' || !next.gate) return undefined
+    const group = groupOf(step, steps, users, outputs)
+    const halves = [next.input, next.gate].flatMap((view) => group.filter(({ output }) => isSame(output, view)))
+    if (new Set(halves).size !== 2 || halves.some(({ output }) => users(output).length !== 2) || users(next.output)[0] !== next)
+      return undefined
+    const { function: activation, output } = next
+    const weight = weightBeside(halves.map((half) => half.weight))
+    return [{ ...step, weight, bias: biasBeside(halves), activation, gated: true, output }, halves.find((half) => half !== step)!, next]
+  })
+
 /** Steps that read or write a view's buffer. */
 type Users = (view: View) => readonly Step[]
 
-type Join = (step: Step, users: Users) => readonly [by: Step, without: Step] | undefined
+type Join = (step: Step, users: Users) => readonly [by: Step, ...without: Step[]] | undefined
 
 /** Steps of which some do what a later one did. */
 function joined(steps: readonly Step[], join: Join): readonly Step[] {
   const without = new Set<Step>()
   const users = usersAmong(steps)
   const result = steps.map((step) => {
-    const found = join(step, users)
-    if (found) without.add(found[1])
-    return found?.[0] ?? step
+    const [by, ...others] = join(step, users) ?? [step]
+    for (const other of others) without.add(other)
+    return by
   })
   return result.filter((step) => !without.has(step))
 }
@@ -110,9 +127,16 @@ function groupOf(step: StepOf<'linear'>, steps: readonly Step[], users: Users, o
 }
 
 function isJoinable(step: StepOf<'linear'>, users: Users, outputs: readonly View[]): boolean {
-  const { residual, quantizer, output } = step
+  const { residual, quantizer, gated, output } = step
   const writer = users(output).find((other) => isUsed(output, viewsWritten(other)))
-  return !residual && !quantizer && writer === step && isSame(output, whole(output.buffer)) && !isUsed(output, [step.input, ...outputs])
+  return (
+    !residual &&
+    !quantizer &&
+    !gated &&
+    writer === step &&
+    isSame(output, whole(output.buffer)) &&
+    !isUsed(output, [step.input, ...outputs])
+  )
 }
 
 function isSameForm(a: Weight, b: Weight): boolean {

@@ -97,12 +97,17 @@ interface Kinds {
     readonly leading: number
     readonly output: View
   }
-  /** output = activation(input @ weight + bias) + residual; with `quantizer`, the codes of that. */
+  /**
+   * output = activation(input @ weight + bias) + residual; with `quantizer`, the codes of that. With `gated`, and then without residual and quantizer,
+   * weight and bias have twice the output's columns: output = activation(first half) * second half.
+   */
   linear: {
     readonly input: View
     readonly weight: Weight
     readonly bias?: Tensor
     readonly activation?: ActivationFunction
+    /** Only in plans for backends that have `fusions.sideBySide`. */
+    readonly gated?: boolean
     readonly residual?: View
     /** Only in plans for backends that have `fusions.quantizer`. */
     readonly quantizer?: StaticQuantizer
@@ -184,6 +189,16 @@ export type StepOf<K extends StepKind> = { readonly [Kind in K]: { readonly kind
 
 /** One piece of work of a plan: a loop over rows, or over sequences, that one kernel does. */
 export type Step = StepOf<StepKind>
+
+/** How many parts of its weight's columns a linear needs for each of its output's: 2 where it is gated. */
+export function partsOf({ gated }: Pick<StepOf<'linear'>, 'gated'>): 1 | 2 {
+  return gated ? 2 : 1
+}
+
+/** Columns of a linear's weight. */
+export function weightColumns(step: Pick<StepOf<'linear'>, 'gated' | 'output'>): number {
+  return partsOf(step) * step.output.columns
+}
 
 /** The views that a step reads. */
 export function viewsRead(step: Step): View[] {

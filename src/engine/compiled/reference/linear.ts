@@ -1,9 +1,9 @@
-import type { StepOf } from '../plan/steps.js'
+import { type StepOf, weightColumns } from '../plan/steps.js'
 import { activationFunctions } from './functions.js'
 import { encoder, rowOf } from './quantize.js'
 import type { Run } from './run.js'
 
-/** output = activation(input @ weight + bias) + residual, or the codes of that; integers are summed exactly, floats in float64. */
+/** output = activation(input @ weight + bias) + residual, or the codes of that, or half of it times the rest; integers are summed exactly, floats in float64. */
 export async function linear(step: StepOf<'linear'>, run: Run): Promise<void> {
   const multiply = await productOf(step, run)
   const write = await rowWriter(step, run)
@@ -13,8 +13,12 @@ export async function linear(step: StepOf<'linear'>, run: Run): Promise<void> {
   for (let row = 0; row < run.arena.rows[step.output.buffer.per]; row++) {
     const before = residual && rowOf(residual, row).slice()
     const products = multiply(row)
-    const values = Float32Array.from(products, (product, column) => activate(product + (bias?.[column] ?? 0)) + (before?.[column] ?? 0))
-    write(row, values)
+    const sums = products.map((product, column) => product + (bias?.[column] ?? 0))
+    const gate = (column: number) => (step.gated ? sums[step.output.columns + column] : 1)
+    write(
+      row,
+      Float32Array.from({ length: step.output.columns }, (_, column) => activate(sums[column]) * gate(column) + (before?.[column] ?? 0)),
+    )
   }
 }
 
@@ -30,8 +34,8 @@ async function rowWriter({ quantizer, output }: StepOf<'linear'>, run: Run): Pro
 
 type Product = (row: number) => Float64Array
 
-async function productOf({ input, output, weight }: StepOf<'linear'>, run: Run): Promise<Product> {
-  const [inputs, outputs] = [input.columns, output.columns]
+async function productOf({ input, output, gated, weight }: StepOf<'linear'>, run: Run): Promise<Product> {
+  const [inputs, outputs] = [input.columns, weightColumns({ gated, output })]
   const sums = (row: ArrayLike<number>, matrix: ArrayLike<number>) => {
     const result = new Float64Array(outputs)
     for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++) result[o] += row[i] * matrix[i * outputs + o]

@@ -1,21 +1,36 @@
+import type { ActivationFunction } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import type { BlockMachine } from './block-machine.js'
 import { type BlockFormat, blockBytes, blockInputs } from './block-weights.js'
-import { as, at, Label, type Memory, r8q, r9, r10, r11, r12, r14, rax, rcx, type Vector } from './operands.js'
+import { emitGate } from './epilogue.js'
+import { as, at, Label, type Memory, r8q, r9, r10, r11, r12, r14, rax, rcx, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopLocals, productNames, rowOf } from './tile-loops.js'
+import {
+  emitDispatch,
+  emitRowAdvance,
+  emitRowPointers,
+  emitTileLoops,
+  loopHalf,
+  loopLocals,
+  productNames,
+  returnAddress,
+  rowOf,
+} from './tile-loops.js'
+import { VectorConstants, vectorMachineOf } from './vector-machine.js'
 
 /**
  * What a product of block weights is called with. Distances are in bytes.
  *
  * - `activations`: rows of blocks as `quantizeBlocks` writes them
  * - `panels`, `panelCount`, `panelStride`, `lastColumn`, `blocks`: as packed by `packBlocks`
- * - `output`, `residual`: float32 [rows, outputs]; whole panels are written
+ * - `output`, `residual`: float32 [rows, outputs]; whole panels are written; with a gate, the residual is the output
  */
 export const blockGemmParameters = new Parameters([...productNames, 'blocks'])
 
 /** What follows the sums. */
 export interface BlockEpilogue {
+  /** Every two panels are for the same columns: the sums of the second one are multiplied with this function of the first one's. */
+  readonly gate?: ActivationFunction
   readonly bias?: boolean
   readonly residual?: boolean
 }
@@ -34,7 +49,9 @@ const rows = 4
 export function blockGemm(machine: BlockMachine, format: BlockFormat, epilogue: BlockEpilogue = {}): Uint8Array {
   const tiles = Array.from({ length: rows }, () => new Label())
   const callTile = (a: Assembler) => emitDispatch(a, tiles)
-  const product = { parameters: blockGemmParameters, columns: machine.columns, outputBytes: 4, rows, callTile } as const
+  const constants = new VectorConstants(vectorMachineOf(machine))
+  const gated = epilogue.gate !== undefined
+  const product = { parameters: blockGemmParameters, columns: machine.columns, outputBytes: 4, rows, gated, callTile } as const
   return kernel(
     loopLocals,
     (a) => emitTileLoops(a, product),
@@ -42,8 +59,9 @@ export function blockGemm(machine: BlockMachine, format: BlockFormat, epilogue: 
       for (const [i, tile] of tiles.entries()) {
         a.align(32)
         a.bind(tile)
-        emitTile(a, machine, format, epilogue, i + 1)
+        emitTile(a, machine, format, epilogue, i + 1, constants)
       }
+      constants.place(a)
     },
   )
 }
@@ -51,7 +69,14 @@ export function blockGemm(machine: BlockMachine, format: BlockFormat, epilogue: 
 /** How many bytes ahead weights are asked for: memory answers after some hundred cycles. */
 const prefetchDistance = 2048
 
-function emitTile(a: Assembler, machine: BlockMachine, format: BlockFormat, epilogue: BlockEpilogue, height: number): void {
+function emitTile(
+  a: Assembler,
+  machine: BlockMachine,
+  format: BlockFormat,
+  epilogue: BlockEpilogue,
+  height: number,
+  constants: VectorConstants,
+): void {
   const { registers, columns } = machine
   const totals = registers.slice(0, height)
   const sums = registers.slice(rows, rows + height)
@@ -96,8 +121,15 @@ function emitTile(a: Assembler, machine: BlockMachine, format: BlockFormat, epil
   a.dec(rax)
   a.jne(next)
 
+  if (epilogue.bias) for (const total of totals) a.vaddps(total, total, at(r9))
+  if (epilogue.gate)
+    emitGate(a, epilogue.gate, totals, { free: registers.slice(height), constants, half: at(rsp, returnAddress + loopHalf) }, () => {
+      for (const total of totals) {
+        a.vmulps(total, total, at(r14))
+        a.add(r14, blockGemmParameters.at('residualStride'))
+      }
+    })
   for (const total of totals) {
-    if (epilogue.bias) a.vaddps(total, total, at(r9))
     if (epilogue.residual) {
       a.vaddps(total, total, at(r14))
       a.add(r14, blockGemmParameters.at('residualStride'))

@@ -1,6 +1,6 @@
 import { ArrayTensor, type Tensor } from '../../../ir/tensor.js'
 import { roundToMinifloat } from '../../../numbers/minifloat.js'
-import type { StepOf, Weight } from '../plan/steps.js'
+import { partsOf, type StepOf, type Weight, weightColumns } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import { quantizeBlocks, quantizeBlocksParameters } from './block-activations.js'
 import { activationBlock, type BlockEpilogue, blockGemm, blockGemmParameters } from './block-gemm.js'
@@ -39,7 +39,10 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
   const machine = chooseBlockMachine(features)!
   const { source, format } = await blockSourceOf(step, weight)
   const panels = packBlocks(source, format, machine, residual?.buffer === output.buffer ? 'skip' : 'repeat')
-  const epilogue: BlockEpilogue = { bias: step.bias !== undefined, residual: residual !== undefined }
+  const epilogue: BlockEpilogue = {
+    bias: step.bias !== undefined,
+    ...(step.gated ? { gate: step.activation } : { residual: residual !== undefined }),
+  }
   const rows: Word = { rows: output.buffer.per }
   const stride = panels.blocks * activationBlock.bytes
   const activations: Word = { scratch: stride, per: output.buffer.per }
@@ -53,7 +56,7 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
     lastColumn: panels.lastColumn,
     blocks: panels.blocks,
     ...rowWords('output', output),
-    ...rowWords('residual', residual),
+    ...rowWords('residual', step.gated ? output : residual),
     rowParameters: 0,
   }
   return [
@@ -76,15 +79,18 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
       code: () => blockGemm(machine, format, epilogue),
       parameters: blockGemmParameters,
       words,
-      split: panelShares(words, machine.columns),
+      split: panelShares(words, machine.columns, source.parts),
     }),
   ]
 }
 
 /** The weight as it is packed, in the smallest format that holds it exactly. */
-async function blockSourceOf({ input, output, bias }: Linear, weight: BlockWeight): Promise<{ source: BlockSource; format: BlockFormat }> {
+async function blockSourceOf(
+  { input, output, gated, bias }: Linear,
+  weight: BlockWeight,
+): Promise<{ source: BlockSource; format: BlockFormat }> {
   const { bits, block } = weight
-  const [inputs, outputs] = [input.columns, output.columns]
+  const [inputs, outputs] = [input.columns, weightColumns({ gated, output })]
   const codes = (await weight.codes.read()) as Uint8Array
   const [scale, minimum] = (await Promise.all([weight.scale.read(), weight.minimum.read()])) as Float32Array[]
   // 8-bit codes are stored with a sign.
@@ -94,6 +100,7 @@ async function blockSourceOf({ input, output, bias }: Linear, weight: BlockWeigh
   const source: BlockSource = {
     inputs,
     outputs,
+    parts: partsOf({ gated }),
     codes: offset ? lowered(codes, offset) : codes,
     scales: repeated(scale, outputs, block / blockInputs),
     bias: bias && ((await bias.read()) as Float32Array),

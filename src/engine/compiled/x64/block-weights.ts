@@ -10,6 +10,8 @@ export interface BlockSource {
   /** A multiple of 32. */
   readonly inputs: number
   readonly outputs: number
+  /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first, 1 unless given. */
+  readonly parts?: 1 | 2
   /** [inputs, outputs]: 0..15 for 4 bits, -128..127 for 8 bits (`zero` is 0 then). */
   readonly codes: Uint8Array | Int8Array
   /** [inputs / 32, outputs]; for `halfScales`, representable in 16 bits */
@@ -33,11 +35,12 @@ export interface BlockFormat {
 /** Weights in the order in which a kernel reads them. */
 export interface BlockPanels {
   readonly bytes: Uint8Array
+  /** Of each part of the outputs. */
   readonly count: number
   readonly blocks: number
   /** Bytes from one panel to the next. */
   readonly stride: number
-  /** First column of the last panel. */
+  /** First column of the last panel of a part. */
   readonly lastColumn: number
 }
 
@@ -63,22 +66,25 @@ export function packBlocks(
   machine: BlockMachine,
   overlap: 'repeat' | 'skip' = 'repeat',
 ): BlockPanels {
-  const { inputs, outputs } = linear
+  const { inputs, outputs, parts = 1 } = linear
   const { columns } = machine
   if (inputs % blockInputs) throw badInput(`Block weights need a multiple of ${blockInputs} inputs, not ${inputs}`)
   const blocks = inputs / blockInputs
   const sizes = blockBytes(format, columns)
   const stride = 4 * columns + blocks * sizes.all
-  const count = Math.ceil(outputs / columns)
-  const lastColumn = Math.max(0, outputs - columns)
-  const bytes = new Uint8Array(count * stride)
+  const partColumns = outputs / parts
+  const count = Math.ceil(partColumns / columns)
+  const lastColumn = Math.max(0, partColumns - columns)
+  const bytes = new Uint8Array(parts * count * stride)
   const floats = new Float32Array(bytes.buffer)
   const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values) => storedFactors(values, format))
   const stored = format.halfScales ? new Uint16Array(bytes.buffer) : floats
-  for (let panel = 0; panel < count; panel++) {
-    const first = Math.min(panel * columns, lastColumn)
-    const done = overlap === 'skip' ? panel * columns - first : 0
-    const end = Math.min(columns, outputs)
+  for (let panel = 0; panel < parts * count; panel++) {
+    const [place, part] = [Math.floor(panel / parts), panel % parts]
+    const inPart = Math.min(place * columns, lastColumn)
+    const first = part * partColumns + inPart
+    const done = overlap === 'skip' ? place * columns - inPart : 0
+    const end = Math.min(columns, partColumns)
     const start = panel * stride
     if (linear.bias) for (let column = done; column < end; column++) floats[start / 4 + column] = linear.bias[first + column]
     for (let block = 0; block < blocks; block++) {

@@ -3,15 +3,18 @@ import type { Assembler } from './assembler.js'
 import type { DotMachine } from './dot-machine.js'
 import { vectorBytes } from './dot-machine.js'
 import { type EmitFunction, emitCoarseFunctions, emitFunctions } from './functions.js'
-import { as, at, type Label, type Memory, type Vector } from './operands.js'
+import { as, at, Label, type Memory, rdx, type Vector } from './operands.js'
 import type { VectorConstants } from './vector-machine.js'
 
 /** What happens to the sums of a tile before they are written. */
 export type Epilogue =
   /** The sums themselves, in integers. */
   | { readonly kind: 's32' }
-  /** The numbers that sums stand for, and `residual` added to them before the activation. */
-  | ({ readonly kind: 'f32'; readonly residual?: boolean } & Numbers)
+  /**
+   * The numbers that sums stand for, and `residual` added to them before the activation. `gated`: every two panels are for the same columns, and the
+   * numbers of the second one, which see no activation, are multiplied with what the first one wrote.
+   */
+  | ({ readonly kind: 'f32'; readonly residual?: boolean; readonly gated?: boolean } & Numbers)
   /**
    * `clamp(round(number * factor) + zero point, 0, high)`, halves to even; NaN becomes 0. The activation may be off by `coarseError`. `bounded`: it
    * is known that the products with factors are numbers below 2^31.
@@ -33,6 +36,10 @@ export function outputBytes({ kind }: Epilogue): 1 | 4 {
   return kind === 'codes' ? 1 : 4
 }
 
+export function isGated(epilogue: Epilogue): boolean {
+  return epilogue.kind === 'f32' && epilogue.gated === true
+}
+
 /** The order of columns in which the panels of an epilogue are packed. */
 export function panelOrder(epilogue: Epilogue): 'natural' | 'packed' {
   return outputBytes(epilogue) === 1 ? 'packed' : 'natural'
@@ -52,6 +59,8 @@ export interface EpilogueContext {
   readonly residual: Memory
   readonly rowScale: Memory
   readonly rowOffset: Memory
+  /** Which of two panels for the same columns this is, 0 or 1. */
+  readonly half: Memory
   readonly zeroPoint: Memory
   readonly high: Memory
   /** 2^30 as float32, beyond which conversion to integers would turn over. */
@@ -69,7 +78,11 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
   if (context.machine.group > 1) for (const register of accumulators) a.vcvtdq2ps(register, register)
   emitNumbers(a, { residual: false, ...epilogue }, accumulators, context, bytes)
   const { activation } = epilogue
-  if (activation) {
+  if (activation && isGated(epilogue))
+    emitGate(a, activation, accumulators, context, () => {
+      for (const [v, register] of accumulators.entries()) a.vmulps(register, register, context.residual.plus(v * bytes))
+    })
+  else if (activation) {
     const coarse = epilogue.kind === 'codes' ? emitCoarseFunctions[activation] : undefined
     emitActivation(a, coarse ?? emitFunctions[activation], accumulators, context)
   }
@@ -79,8 +92,32 @@ export function emitEpilogue(a: Assembler, epilogue: Epilogue, accumulators: rea
   } else for (const [v, register] of accumulators.entries()) a.vmovups(context.output.plus(v * bytes), register)
 }
 
+/** The function of a gate, or what is done with the other one of two panels for the same columns. Uses rdx. */
+export function emitGate(
+  a: Assembler,
+  activation: ActivationFunction,
+  accumulators: readonly Vector[],
+  context: Pick<EpilogueContext, 'free' | 'constants' | 'half'>,
+  emitSecond: () => void,
+): void {
+  const [second, done] = [new Label(), new Label()]
+  a.mov(rdx, context.half)
+  a.test(rdx, rdx)
+  a.jne(second)
+  emitActivation(a, emitFunctions[activation], accumulators, context)
+  a.jmp(done)
+  a.bind(second)
+  emitSecond()
+  a.bind(done)
+}
+
 /** As many vectors at a time as there are registers for. */
-function emitActivation(a: Assembler, emit: EmitFunction, accumulators: readonly Vector[], { free, constants }: EpilogueContext): void {
+function emitActivation(
+  a: Assembler,
+  emit: EmitFunction,
+  accumulators: readonly Vector[],
+  { free, constants }: Pick<EpilogueContext, 'free' | 'constants'>,
+): void {
   const [shared, ...others] = free
   const together = Math.min(accumulators.length, Math.floor(others.length / 3))
   for (let first = 0; first < accumulators.length; first += together) {

@@ -1,11 +1,11 @@
 import type { Assembler } from './assembler.js'
 import { dotMachines, panelColumns } from './dot-machine.js'
-import { type Epilogue, outputBytes } from './epilogue.js'
+import { type Epilogue, isGated, outputBytes } from './epilogue.js'
 import { type EpilogueConstants, emitRowEpilogue, gemmParameters } from './gemm.js'
 import { at, Label, r8q, r9, r12, r13, r15, rax, rbx, rcx, rdx, rsi, rsp, tmm, zmm } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel } from './parameters.js'
-import { emitTileLoops, loopLocals, loopTiles } from './tile-loops.js'
+import { emitTileLoops, loopHalf, loopLocals, loopTiles, returnAddress } from './tile-loops.js'
 import { VectorConstants, vectorMachines } from './vector-machine.js'
 
 /** Panels and epilogues are those of AVX512 (processors with tiles have all of it); inputs are filled up to a multiple of what a tile's row holds. */
@@ -22,7 +22,6 @@ const rows = 16
 const local = { height: loopLocals, waiting: loopLocals + 8, sums: loopLocals + 64, all: loopLocals + 64 + rows * columns * 4 }
 
 /** The same in a tile, where the return address lies above. */
-const returnAddress = 8
 const [waiting, sums] = [local.waiting, local.sums].map((offset) => at(rsp, returnAddress + offset))
 
 /** Rows of the tile before for which that is done beside a step. */
@@ -39,7 +38,7 @@ export function gemmAmx(epilogue: Epilogue): Uint8Array {
   const [tile, row, ceiling, shapes] = [new Label(), new Label(), new Label(), new Label()]
   const constants = new VectorConstants(vectorMachines.avx512)
   const callTile = (a: Assembler) => a.call(tile)
-  const product = { parameters: gemmParameters, columns, outputBytes: outputBytes(epilogue), rows, callTile }
+  const product = { parameters: gemmParameters, columns, outputBytes: outputBytes(epilogue), rows, gated: isGated(epilogue), callTile }
   return kernel(
     local.all,
     (a) => {
@@ -55,7 +54,7 @@ export function gemmAmx(epilogue: Epilogue): Uint8Array {
       emitTile(a, shapes, row)
       a.align(32)
       a.bind(row)
-      emitRow(a, epilogue, { ceiling, constants })
+      emitRow(a, epilogue, { ceiling, constants, half: at(rsp, 2 * returnAddress + loopHalf) })
       constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
       shapes.position = a.constants(tileShapes()).position

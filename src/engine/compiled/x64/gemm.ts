@@ -1,10 +1,21 @@
 import type { Assembler } from './assembler.js'
 import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
-import { type Epilogue, type EpilogueContext, emitEpilogue, outputBytes } from './epilogue.js'
-import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, type Vector } from './operands.js'
+import { type Epilogue, type EpilogueContext, emitEpilogue, isGated, outputBytes } from './epilogue.js'
+import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, rsp, type Vector } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel, Parameters } from './parameters.js'
-import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, emitTurns, loopLocals, productNames, rowOf } from './tile-loops.js'
+import {
+  emitDispatch,
+  emitRowAdvance,
+  emitRowPointers,
+  emitTileLoops,
+  emitTurns,
+  loopHalf,
+  loopLocals,
+  productNames,
+  returnAddress,
+  rowOf,
+} from './tile-loops.js'
 import { VectorConstants, vectorMachineOf } from './vector-machine.js'
 
 /**
@@ -15,7 +26,7 @@ import { VectorConstants, vectorMachineOf } from './vector-machine.js'
  * - `panels`: packed weights, `panelCount` of them with `groups` groups of inputs; `panelStride`, `lastColumn` as packed
  * - `output`: [rows, outputs], rows `outputStride` apart; whole panels are written, so fewer outputs than a panel has
  *   columns need rows that long
- * - `residual`: float32 like the output; `rowParameters`: scale and offset of each row, two float32, `rowParametersStride` bytes apart
+ * - `residual`: float32 like the output, or the output itself where the epilogue is gated; `rowParameters`: scale and offset of each row, two float32, `rowParametersStride` bytes apart
  * - `zeroPoint`, `high`: of codes
  */
 export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'zeroPoint', 'high'])
@@ -36,6 +47,7 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
     columns: panelColumns(machine),
     outputBytes: outputBytes(epilogue),
     rows: machine.rows,
+    gated: isGated(epilogue),
     callTile,
   }
   return kernel(
@@ -45,7 +57,7 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
       for (const [i, tile] of tiles.entries()) {
         a.align(32)
         a.bind(tile)
-        emitTile(a, machine, epilogue, i + 1, { ceiling, constants })
+        emitTile(a, machine, epilogue, i + 1, { ceiling, constants, half: at(rsp, returnAddress + loopHalf) })
       }
       constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
@@ -82,8 +94,8 @@ function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height:
   a.ret()
 }
 
-/** What epilogues find behind the code. */
-export type EpilogueConstants = Pick<EpilogueContext, 'ceiling' | 'constants'>
+/** What epilogues find behind the code and on the stack. */
+export type EpilogueConstants = Pick<EpilogueContext, 'ceiling' | 'constants' | 'half'>
 
 /** The epilogue of a row; leaves the pointers at the next one. */
 export function emitRowEpilogue(
@@ -96,7 +108,7 @@ export function emitRowEpilogue(
 ): void {
   emitEpilogue(a, epilogue, accumulators, contextOf(machine, free, constants))
   a.add(r10, r11)
-  if (epilogue.kind === 'f32' && epilogue.residual) a.add(r14, gemmParameters.at('residualStride'))
+  if (epilogue.kind === 'f32' && (epilogue.residual || epilogue.gated)) a.add(r14, gemmParameters.at('residualStride'))
   if ('rows' in epilogue && epilogue.rows) a.add(rbp, gemmParameters.at('rowParametersStride'))
   a.add(r12, rcx)
 }

@@ -1,5 +1,5 @@
 import { ArrayTensor, type Tensor } from '../../../ir/tensor.js'
-import { isView, roundUp, rowBytes, type StepOf, type View, type Weight, whole } from '../plan/steps.js'
+import { isView, partsOf, roundUp, rowBytes, type StepOf, type View, type Weight, weightColumns, whole } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import { activationKernels } from './activation.js'
 import { blockLinearKernels, floatsOfBlocks, hasBlockKernels } from './block-linear.js'
@@ -14,7 +14,7 @@ import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
 import { panelShares } from './panel-shares.js'
 import { type PanelPacker, type PanelSource, packPanels, productsThatFit, surveyOf } from './panels.js'
 import { multipliersOf, quantizeKernels } from './quantize.js'
-import { mayOverrun } from './rows.js'
+import { mayOverrun, rowWords } from './rows.js'
 import { widen, widenParameters } from './widen.js'
 
 type Linear = StepOf<'linear'>
@@ -23,14 +23,16 @@ type Kernels = readonly StepKernel<Uint8Array>[]
 /** The kernels of a linear: the product with what its tiles can do on the way, then the rest in kernels of its own. */
 export async function linearKernels(step: Linear, context: X64Context): Promise<Kernels> {
   const { name, activation, residual, quantizer, output, ...rest } = step
+  const { gated } = step
+  const last = gated ? undefined : activation
   const isWithin = await isDoneByTiles(step)
   const panel = leastColumns(step.weight, context)
   const fits = output.columns >= panel || mayOverrun(output, panel)
-  const isWhole = isWithin ? !residual || !(activation || quantizer) : !activation && !quantizer
+  const isWhole = isWithin ? !residual || !(last || quantizer) : !last && !quantizer
   if (isWhole && fits) return productKernels(step, context)
   const product = fits && !residual && !quantizer ? output : temporaryOf(output)
-  const kernels = [...(await productKernels({ name, ...rest, output: product }, context))]
-  if (activation) kernels.push(...activationKernels({ function: activation, input: product, output: product }, context))
+  const kernels = [...(await productKernels({ name, ...rest, ...(gated && { activation }), output: product }, context))]
+  if (last) kernels.push(...activationKernels({ function: last, input: product, output: product }, context))
   if (residual || (product !== output && !quantizer)) {
     const right = residual ?? new ArrayTensor('float32', [1], Float32Array.of(1))
     const operator = residual ? 'add' : 'multiply'
@@ -73,11 +75,11 @@ function withScratch(kernels: Kernels, { buffer }: View): Kernels {
 }
 
 async function productKernels(step: Linear, context: X64Context): Promise<Kernels> {
-  const { weight, output } = step
+  const { weight } = step
   if (weight.kind === 'int8') return byteKernels(step, weight, context)
   if (weight.kind === 'float32') return floatKernels(step, weight.values, context)
   if (hasBlockKernels(weight)) return blockLinearKernels(step, weight, context)
-  return floatKernels(step, await floatsOfBlocks(weight, output.columns), context)
+  return floatKernels(step, await floatsOfBlocks(weight, weightColumns(step)), context)
 }
 
 async function floatKernels(step: Linear, weight: Tensor, { features, packer }: X64Context): Promise<Kernels> {
@@ -86,7 +88,8 @@ async function floatKernels(step: Linear, weight: Tensor, { features, packer }: 
   const source = {
     factor,
     inputs: step.input.columns,
-    outputs: step.output.columns,
+    outputs: weightColumns(step),
+    parts: partsOf(step),
     codes: (await weight.read()) as Float32Array,
     start: step.bias && ((await step.bias.read()) as Float32Array),
   }
@@ -95,7 +98,7 @@ async function floatKernels(step: Linear, weight: Tensor, { features, packer }: 
 
 async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' }>, context: X64Context): Promise<Kernels> {
   const { input, output } = step
-  const [inputs, outputs] = [input.columns, output.columns]
+  const [inputs, outputs] = [input.columns, weightColumns(step)]
   const codes = (await weight.codes.read()) as Int8Array
   const scale = (await weight.scale.read()) as Float32Array
   const bias = step.bias && ((await step.bias.read()) as Float32Array)
@@ -106,6 +109,7 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
   const source: PanelSource = {
     inputs,
     outputs,
+    parts: partsOf(step),
     codes,
     sums: survey.sums,
     bias,
@@ -151,17 +155,17 @@ function isBounded({ inputs, outputs, scale, bias, factor }: PanelSource): boole
 
 /** What follows the sums of a product, and the factors for it. */
 async function epilogueOf(
-  { bias, activation, residual, quantizer, output }: Linear,
+  { bias, activation, gated, residual, quantizer, output }: Linear,
   rows = false,
 ): Promise<{ epilogue: Epilogue; factor?: Float32Array }> {
   const numbers = { rows, bias: bias !== undefined, activation }
   return quantizer
     ? { epilogue: { kind: 'codes', ...numbers }, factor: await multipliersOf(quantizer, output.columns) }
-    : { epilogue: { kind: 'f32', ...numbers, residual: residual !== undefined } }
+    : { epilogue: { kind: 'f32', ...numbers, residual: residual !== undefined, gated } }
 }
 
 function panelKernel(
-  { residual, quantizer, output }: Linear,
+  { gated, residual, quantizer, output }: Linear,
   machine: DotMachine,
   epilogue: Epilogue,
   source: PanelSource,
@@ -190,10 +194,8 @@ function panelKernel(
     groups: panels.groups,
     output: { address: output },
     outputStride: { stride: output },
-    residual: residual ? { address: residual } : 0,
-    residualStride: residual ? { stride: residual } : 0,
-    rowParameters: rowParameters ? { address: rowParameters } : 0,
-    rowParametersStride: rowParameters ? { stride: rowParameters } : 0,
+    ...rowWords('residual', gated ? output : residual),
+    ...rowWords('rowParameters', rowParameters),
     zeroPoint: quantizer?.quantization.zeroPoint ?? 0,
     high: quantizer?.highest ?? 0,
   }
@@ -203,6 +205,6 @@ function panelKernel(
     code: () => (tiles ? gemmAmx(epilogue) : gemm(machine, epilogue)),
     parameters: gemmParameters,
     words,
-    split: panelShares(words, panelColumns(layout)),
+    split: panelShares(words, panelColumns(layout), source.parts),
   })
 }

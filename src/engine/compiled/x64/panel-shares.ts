@@ -15,8 +15,9 @@ interface PanelWords {
  * Shares of the panels of a product, as even as can be. A last panel that begins within the one before stays together with it.
  *
  * @param columns of a panel
+ * @param together panels for the same columns
  */
-export function panelShares<W extends PanelWords>(words: W, columns: number): (part: number, parts: number) => W | null {
+export function panelShares<W extends PanelWords>(words: W, columns: number, together = 1): (part: number, parts: number) => W | null {
   const { panels, panelCount, panelStride, lastColumn } = words
   const isJoined = lastColumn % columns !== 0
   const boundary = (part: number, parts: number) => {
@@ -28,7 +29,7 @@ export function panelShares<W extends PanelWords>(words: W, columns: number): (p
     if (first === end) return null
     return {
       ...words,
-      panels: { ...panels, from: first * panelStride },
+      panels: { ...panels, from: first * together * panelStride },
       panelCount: end - first,
       lastColumn: lastColumn - first * columns,
       output: movedRight(words.output, first * columns),

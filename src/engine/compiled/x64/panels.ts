@@ -5,6 +5,8 @@ import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
 export interface PanelSource {
   readonly inputs: number
   readonly outputs: number
+  /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first, 1 unless given. */
+  readonly parts?: 1 | 2
   /** [inputs, outputs], row major */
   readonly codes: Int8Array | Float32Array
   /** [outputs]: where sums begin; has bias and zero point in it where those are known beforehand. Zeros unless given. */
@@ -61,12 +63,12 @@ export interface WholePanels {
 /** Weights in the order in which a kernel reads them. */
 export interface Panels {
   readonly bytes: Uint8Array
-  /** How many panels, and how many groups of inputs each has. */
+  /** How many panels each part of the outputs has, and how many groups of inputs a panel has. */
   readonly count: number
   readonly groups: number
   /** Bytes from one panel to the next. */
   readonly stride: number
-  /** First column of the last panel. */
+  /** First column of the last panel of a part. */
   readonly lastColumn: number
 }
 
@@ -78,35 +80,40 @@ export const headerWords = 5
  * codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
  */
 export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: PanelPacker): Panels {
-  const { inputs, outputs, codes } = linear
+  const { inputs, outputs, codes, parts = 1 } = linear
   const { machine, order, overlap } = layout
   if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} codes`)
   const columns = panelColumns(machine)
   const multiple = Math.max(machine.group * machine.depth, layout.inputMultiple ?? 1)
   const groups = (Math.ceil(inputs / multiple) * multiple) / machine.group
-  const count = Math.ceil(outputs / columns)
-  const lastColumn = Math.max(0, outputs - columns)
+  const partColumns = outputs / parts
+  const count = Math.ceil(partColumns / columns)
+  const lastColumn = Math.max(0, partColumns - columns)
   const stride = 4 * columns * (headerWords + groups)
-  const bytes = packer?.allocate(count * stride) ?? new Uint8Array(count * stride)
+  const bytes = packer?.allocate(parts * count * stride) ?? new Uint8Array(parts * count * stride)
   const places = Int32Array.from(columnOrder(machine, order))
   const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? surveyOf(codes, outputs).sums)
   const header = columns * headerWords
-  const packed = (panel: number, first: number, count: number) => {
+  const packed = (place: number, column: number, count: number) => {
     if (!packer || !count || machine.group !== 4 || codes instanceof Float32Array) return false
-    return packer.pack({ codes, outputs, first, count, places, target: bytes.subarray(panel * stride + 4 * header), stride })
+    return Array.from({ length: parts }, (_, part) => {
+      const target = bytes.subarray((place * parts + part) * stride + 4 * header)
+      return packer.pack({ codes, outputs, first: part * partColumns + column, count, places, target, stride: parts * stride })
+    }).every(Boolean)
   }
-  const side = Math.floor(outputs / columns)
+  const side = Math.floor(partColumns / columns)
   const isSidePacked = packed(0, 0, side)
   const isLastPacked = overlap === 'repeat' && side > 0 && packed(side, lastColumn, count - side)
   const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
   const integers = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
-  for (let panel = 0; panel < count; panel++) {
-    const first = Math.min(panel * columns, lastColumn)
-    const least = overlap === 'repeat' ? 0 : panel * columns
-    const from = places.map((place) => (first + place < outputs && first + place >= least ? first + place : absent))
+  for (let panel = 0; panel < parts * count; panel++) {
+    const [place, before] = [Math.floor(panel / parts), (panel % parts) * partColumns]
+    const first = Math.min(place * columns, lastColumn)
+    const least = overlap === 'repeat' ? 0 : place * columns
+    const from = places.map((lane) => (first + lane < partColumns && first + lane >= least ? before + first + lane : absent))
     const start = (panel * stride) / 4
     writeHeader(floats, machine.group === 1 ? floats : integers, start, linear, sums, from)
-    if (panel < side ? isSidePacked : isLastPacked) continue
+    if (place < side ? isSidePacked : isLastPacked) continue
     const body = bytes.subarray(4 * (start + header), (panel + 1) * stride)
     if (codes instanceof Float32Array) packFloats(floats.subarray(start + header), codes, outputs, from)
     else if (machine.group === 4) packBytes(integers.subarray(start + header), codes, outputs, from)

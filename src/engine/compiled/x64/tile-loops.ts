@@ -28,6 +28,8 @@ export interface TiledProduct {
   readonly outputBytes: 1 | 4
   /** Rows of the highest tile. */
   readonly rows: number
+  /** Whether every two panels are for the same columns: `loopHalf` says which of them a tile is for, 0 or 1. */
+  readonly gated?: boolean
   /** Calls the code of the tile whose height is in rbx. */
   callTile(a: Assembler): void
 }
@@ -37,16 +39,20 @@ export const loopLocals = 64
 
 /** Where on the stack the number of tiles of a panel is; r13 counts them. */
 export const loopTiles = 0
+/** Bytes that the call of a tile takes on the stack. */
+export const returnAddress = 8
+/** Where the number of the panel among those for the same columns is. */
+export const loopHalf = 40
 
-/** Words on the stack: tiles, rows in the shorter ones, how many are longer by one; panels left, column. */
-const local = { tiles: loopTiles, height: 8, longer: 16, panels: 24, column: 32 }
+/** Words on the stack: tiles, rows in the shorter ones, how many are longer by one; panels or pairs of them left, column. */
+const local = { tiles: loopTiles, height: 8, longer: 16, panels: 24, column: 32, half: loopHalf }
 
 /**
  * Walks the panels, and for each of them all rows, in as few tiles as there can be, of even heights. A tile finds: rbx
  * its height, r9 panel, r10 output, r11 its stride, r12 activations, rcx their stride, r14 residual, rbp row parameters. It moves r10,
  * r12, r14 and rbp on, keeps r9, r11, r13, rcx and rdi, and may use the rest.
  */
-export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, rows, callTile }: TiledProduct): void {
+export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, rows, gated, callTile }: TiledProduct): void {
   const [nextPanel, nextTile, done] = [new Label(), new Label(), new Label()]
   a.mov(rax, parameters.at('rows'))
   a.add(rax, rows - 1)
@@ -68,6 +74,7 @@ export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, 
   a.mov(at(rsp, local.panels), rax)
   a.xor(r15, r15)
   a.mov(at(rsp, local.column), r15)
+  if (gated) a.mov(at(rsp, local.half), r15)
   a.mov(r9, parameters.at('panels'))
   a.mov(rcx, parameters.at('activationStride'))
   a.mov(r11, parameters.at('outputStride'))
@@ -97,6 +104,12 @@ export function emitTileLoops(a: Assembler, { parameters, columns, outputBytes, 
   a.jl(nextTile)
 
   a.add(r9, parameters.at('panelStride'))
+  if (gated) {
+    a.mov(rax, at(rsp, local.half))
+    a.xor(rax, 1)
+    a.mov(at(rsp, local.half), rax)
+    a.jne(nextPanel)
+  }
   a.mov(rax, at(rsp, local.column))
   a.add(rax, columns)
   a.mov(at(rsp, local.column), rax)

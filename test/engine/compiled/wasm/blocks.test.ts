@@ -4,18 +4,10 @@ import { Random } from '../../../../src/base/random.js'
 import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { wasm } from '../../../../src/engine/compiled/wasm/backend.js'
 import { ArrayTensor } from '../../../../src/ir/tensor.js'
-import { floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
+import { exactInputs, floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
 import { useBuiltWorker } from './worker.js'
 
 useBuiltWorker()
-
-/** Numbers that blocks of bytes hold exactly: whole multiples, up to 127, of a power of two of each block. */
-function exactInputs(random: Random, count: number): number[] {
-  return Array.from({ length: count / 32 }, () => 2 ** (random.integer(6) - 8)).flatMap((unit) => [
-    127 * unit,
-    ...Array.from({ length: 31 }, () => (random.integer(255) - 127) * unit),
-  ])
-}
 
 const cases = fc.record({
   seed: fc.nat(),

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { Random } from '../../../../src/base/random.js'
+import { activationFunctions } from '../../../../src/engine/compiled/reference/functions.js'
 import { activationBlock, type BlockEpilogue, blockGemmParameters } from '../../../../src/engine/compiled/x64/block-gemm.js'
 import type { BlockMachine } from '../../../../src/engine/compiled/x64/block-machine.js'
 import { type BlockFormat, type BlockSource, blockInputs, packBlocks } from '../../../../src/engine/compiled/x64/block-weights.js'
@@ -71,7 +72,8 @@ export function blockCaseOf(shape: BlockShape, format: BlockFormat, epilogue: Bl
   const random = new Random(seed)
   const inputs = blocks * blockInputs
   const normals = (length: number) => Float32Array.from({ length }, () => random.normal())
-  const source = sourceOf(random, format, inputs, outputs)
+  const parts = epilogue.gate ? 2 : 1
+  const source = { ...sourceOf(random, format, inputs, parts * outputs), parts } as const
   return { shape, format, epilogue, source, input: normals(rows * inputs), residual: normals(rows * outputs) }
 }
 
@@ -111,7 +113,7 @@ export function placeBlockGemm(
     blocks: panels.blocks,
     output: output.address,
     outputStride: length * 4,
-    residual: residual.address,
+    residual: one.epilogue.gate ? output.address : residual.address,
     residualStride: length * 4,
     rowParameters: 0,
   })
@@ -126,14 +128,26 @@ export function placeBlockGemm(
 export function wrongOutputs({ shape, format, epilogue, source, input, residual }: BlockCase, got: Float32Array): number[] {
   return [...got.keys()].filter((i) => {
     const [m, n] = [Math.floor(i / shape.outputs), i % shape.outputs]
-    const { value, size } = reference(source, format, input.subarray(m * source.inputs, (m + 1) * source.inputs), n)
-    const rest = (epilogue.bias ? source.bias![n] : 0) + (epilogue.residual ? residual[i] : 0)
-    return !(Math.abs(got[i] - value - rest) <= 1e-6 * (size + Math.abs(rest)))
+    const [first, second] = [n, n + shape.outputs].map((column) => {
+      if (column >= source.outputs) return { value: 1, size: 0 }
+      const { value, size } = reference(source, format, input.subarray(m * source.inputs, (m + 1) * source.inputs), column)
+      const rest = (epilogue.bias ? source.bias![column] : 0) + (epilogue.residual ? residual[i] : 0)
+      return { value: value + rest, size: size + Math.abs(rest) }
+    })
+    const value = epilogue.gate ? activationFunctions[epilogue.gate](first.value) : first.value
+    const error = first.size * Math.abs(second.value) + second.size * Math.abs(value)
+    return !(Math.abs(got[i] - value * second.value) <= (epilogue.gate ? 2e-6 : 1e-6) * error)
   })
 }
 
 /** What may follow a product of block weights. */
-export const blockEpilogues: readonly BlockEpilogue[] = [{}, { bias: true }, { residual: true }, { bias: true, residual: true }]
+export const blockEpilogues: readonly BlockEpilogue[] = [
+  {},
+  { bias: true },
+  { residual: true },
+  { bias: true, residual: true },
+  { bias: true, gate: 'silu' },
+]
 
 /** The value in float64, and the size that its rounding errors are relative to. */
 function reference(source: BlockSource, { zero }: BlockFormat, input: Float32Array, n: number): { value: number; size: number } {

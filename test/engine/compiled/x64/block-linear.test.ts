@@ -6,7 +6,7 @@ import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { x64Backend } from '../../../../src/engine/compiled/x64/backend.node.js'
 import { ArrayTensor } from '../../../../src/ir/tensor.js'
 import { roundToMinifloat } from '../../../../src/numbers/minifloat.js'
-import { floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
+import { exactInputs, floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
 import { runsHere } from './machine.js'
 
 const cases = fc.record({
@@ -22,16 +22,6 @@ const cases = fc.record({
   activation: fc.constantFrom(undefined, 'silu', 'gelu', 'relu'),
   residual: fc.constantFrom('none', 'other', 'same'),
 })
-
-/** Numbers that blocks of bytes hold exactly: whole multiples, up to 127, of a power of two of each block. */
-function exactInputs(random: Random, count: number): number[] {
-  const values: number[] = []
-  while (values.length < count) {
-    const unit = 2 ** (random.integer(6) - 8)
-    values.push(127 * unit, ...Array.from({ length: 31 }, () => (random.integer(255) - 127) * unit))
-  }
-  return values
-}
 
 describe.skipIf(!runsHere)('linear with weights in blocks', () => {
   it('agrees with the reference on inputs that blocks of bytes hold exactly', () =>

@@ -26,7 +26,7 @@ const activationTypes = { 1: Float32Array, 2: Uint16Array, 4: Uint8Array }
 
 /** All that a product and its epilogues need. */
 export interface GemmCase {
-  readonly linear: Required<Omit<PanelSource, 'sums'>>
+  readonly linear: Required<Omit<PanelSource, 'sums' | 'parts'>>
   readonly rows: number
   /** [rows, inputs] */
   readonly activations: Uint8Array | Float32Array

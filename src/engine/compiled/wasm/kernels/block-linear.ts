@@ -1,4 +1,4 @@
-import type { StepOf } from '../../plan/steps.js'
+import { partsOf, type StepOf, weightColumns } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { Constants } from '../constants.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
@@ -36,10 +36,11 @@ export function blockLinear(
   target: Readonly<Record<string, Word>> = {},
 ): WasmKernel[] {
   const { input, output, bias } = step
+  const parts = partsOf(step)
   const { codes, scale, minimum, block } = weight
   const tensors = [codes, scale, minimum, ...(bias ? [bias] : [])]
   const source = () => ({
-    ...{ inputs: input.columns, outputs: output.columns, block },
+    ...{ inputs: input.columns, outputs: weightColumns(step), parts, block },
     codes: constants.elements(codes) as Uint8Array,
     scale: constants.elements(scale) as Float32Array,
     minimum: constants.elements(minimum) as Float32Array,
@@ -57,7 +58,7 @@ export function blockLinear(
     columns: 4,
     tileRows,
     rowBytes: blocks * sizes.bytes,
-    panels: constants.made(tensors, `blocks of ${name}`, () => packBlocks(source(), format)),
+    panels: constants.made(tensors, `blocks of ${name} in ${parts}`, () => packBlocks(source(), format)),
     words: { blocks, input: activations, inputStride: blocks * sizes.bytes, ...target },
     tile: (f, w, rows, columns, options, pointers) => callTile(f, { format, rows, columns, options }, w.blocks, pointers),
   })

@@ -30,6 +30,8 @@ export function zeroOf({ bits }: BlockWeight, scale: Float32Array, minimum: Floa
 export interface BlockSource {
   readonly inputs: number
   readonly outputs: number
+  /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first. */
+  readonly parts: 1 | 2
   /** Inputs of a block as the factors count. */
   readonly block: number
   readonly codes: Uint8Array
@@ -42,15 +44,17 @@ export interface BlockSource {
  * Packs weights into panels of four columns: the bias, then for each block codes, scales and minimums. Codes stand in vectors of
  * 16 / group groups; with 4 bits the low halves hold the codes of one vector and the high halves those of the next.
  */
-export function packBlocks({ inputs, outputs, block, codes, scale, minimum, bias }: BlockSource, format: BlockFormat): Uint8Array {
+export function packBlocks(source: BlockSource, format: BlockFormat): Uint8Array {
+  const { inputs, outputs, parts, block, codes, scale, minimum, bias } = source
   const sizes = blockBytes(format)
   const blocks = inputs / blockInputs
   const stride = 16 + blocks * sizes.all
-  const count = Math.ceil(outputs / 4)
-  const bytes = new Uint8Array(count * stride)
+  const partColumns = outputs / parts
+  const bytes = new Uint8Array(parts * Math.ceil(partColumns / 4) * stride)
   const view = new DataView(bytes.buffer)
   for (let n = 0; n < outputs; n++) {
-    const [panel, lane] = [Math.floor(n / 4) * stride, n % 4]
+    const [part, column] = [Math.floor(n / partColumns), n % partColumns]
+    const [panel, lane] = [(Math.floor(column / 4) * parts + part) * stride, column % 4]
     view.setFloat32(panel + 4 * lane, bias?.[n] ?? 0, true)
     for (let b = 0; b < blocks; b++) {
       const at = panel + 16 + b * sizes.all

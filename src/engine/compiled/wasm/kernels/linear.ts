@@ -1,5 +1,5 @@
 import type { Tensor } from '../../../../ir/tensor.js'
-import { roundUp, type StepOf, type Weight } from '../../plan/steps.js'
+import { partsOf, roundUp, type StepOf, type Weight, weightColumns } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { Constants } from '../constants.js'
 import type { FunctionBuilder, Local } from '../function.js'
@@ -23,12 +23,13 @@ export function floatLinear(
   constants: Constants,
   target: Readonly<Record<string, Word>> = {},
 ): WasmKernel {
-  const { input, output, bias } = step
+  const { input, bias } = step
   const form = productForms.float32
   const written = codesHeader(step, constants)
-  const panels = constants.made([...tensors, ...written.tensors], `panels of float32${written.key}`, () => {
-    const start = bias ? (constants.elements(bias) as Float32Array) : new Float32Array(output.columns)
-    return packPanels({ form, inputs: input.columns, outputs: output.columns, codes: values(), header: [start, ...written.parts()] })
+  const panels = constants.made([...tensors, ...written.tensors], `panels of float32${written.key} in ${partsOf(step)}`, () => {
+    const outputs = weightColumns(step)
+    const start = bias ? (constants.elements(bias) as Float32Array) : new Float32Array(outputs)
+    return packPanels({ form, inputs: input.columns, outputs, parts: partsOf(step), codes: values(), header: [start, ...written.parts()] })
   })
   return product(step, form, 'none', panels, written.multipliers(), target)
 }
@@ -42,7 +43,7 @@ export function codeLinear(
   features: WasmFeatures,
 ): WasmKernel {
   const codes = constants.elements(weight.codes) as Int8Array
-  const pairs = () => step.input.columns <= mostListedInputs && pairsFit(codes, step.output.columns, highest)
+  const pairs = () => step.input.columns <= mostListedInputs && pairsFit(codes, weightColumns(step), highest)
   const form = codeForm(features, highest, pairs)
   const scale = weight.input.kind === 'static' ? 'columns' : 'rows'
   return product(step, form, scale, codePanels(step, weight, form, highest, constants), codesHeader(step, constants).multipliers())
@@ -50,28 +51,33 @@ export function codeLinear(
 
 function codePanels(step: StepOf<'linear'>, weight: Int8Weight, form: ProductForm, highest: number, constants: Constants): ArrayBufferView {
   const { input: quantization } = weight
-  const [inputs, outputs] = [step.input.columns, step.output.columns]
+  const [inputs, outputs] = [step.input.columns, weightColumns(step)]
   const written = codesHeader(step, constants)
   const range = quantization.kind === 'static' ? `${quantization.scale} ${quantization.zeroPoint}` : 'rows'
   const tensors = [weight.codes, weight.scale, ...(step.bias ? [step.bias] : []), ...written.tensors]
-  return constants.made(tensors, `panels ${form.name} ${form.vectors} up to ${highest} ${range}${written.key}`, ([elements, scales]) => {
-    const codes = elements as Int8Array
-    const sums = columnSums(codes, inputs, outputs)
-    const [factor, offset] = quantization.kind === 'static' ? [quantization.scale, -quantization.zeroPoint] : [1, 1]
-    return packPanels({
-      form,
-      inputs,
-      outputs,
-      codes,
-      highest,
-      header: [
-        sums.map((sum) => offset * sum),
-        Float32Array.from(scales as Float32Array, (scale) => factor * scale),
-        step.bias ? (constants.elements(step.bias) as Float32Array) : new Float32Array(outputs),
-        ...written.parts(),
-      ],
-    })
-  })
+  return constants.made(
+    tensors,
+    `panels ${form.name} ${form.vectors} up to ${highest} ${range}${written.key} in ${partsOf(step)}`,
+    ([elements, scales]) => {
+      const codes = elements as Int8Array
+      const sums = columnSums(codes, inputs, outputs)
+      const [factor, offset] = quantization.kind === 'static' ? [quantization.scale, -quantization.zeroPoint] : [1, 1]
+      return packPanels({
+        form,
+        inputs,
+        outputs,
+        parts: partsOf(step),
+        codes,
+        highest,
+        header: [
+          sums.map((sum) => offset * sum),
+          Float32Array.from(scales as Float32Array, (scale) => factor * scale),
+          step.bias ? (constants.elements(step.bias) as Float32Array) : new Float32Array(outputs),
+          ...written.parts(),
+        ],
+      })
+    },
+  )
 }
 
 /** What panels say of the codes that are written, and what it is made of. */
@@ -118,7 +124,8 @@ function product(
   multipliers: Float32Array | undefined,
   target: Readonly<Record<string, Word>> = {},
 ): WasmKernel {
-  const { input, weight, activation, residual, quantizer } = step
+  const { input, weight, gated, residual, quantizer } = step
+  const activation = gated ? undefined : step.activation
   const inputs = input.columns
   const quantization = weight.kind === 'int8' && weight.input.kind === 'rows' ? weight.input : undefined
   const widened = form.name === 'words'

@@ -1,4 +1,4 @@
-import type { StepOf } from '../../plan/steps.js'
+import { type ActivationFunction, partsOf, type StepOf } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32x4, i32, type Value, v128 } from '../values.js'
@@ -18,7 +18,7 @@ export interface PanelProduct {
   /** Columns of a panel, and rows of its largest tile. */
   readonly columns: number
   readonly tileRows: number
-  /** Panels of equal size; the last may be filled partly. */
+  /** Panels of equal size; the last may be filled partly. Those of the parts of a weight's columns take turns. */
   readonly panels: ArrayBufferView
   /** Bytes of a row of activations. */
   readonly rowBytes: number
@@ -45,18 +45,23 @@ export function rowsOfBlock({ rowBytes, tileRows }: Pick<PanelProduct, 'rowBytes
   return tileRows * Math.max(1, Math.floor(blockBytes / (rowBytes * tileRows)))
 }
 
-/** The kernel of a linear: blocks of rows, in each all panels, then the activation that tiles do not have. */
+/**
+ * The kernel of a linear: blocks of rows, in each all panels, then the activation that tiles do not have. Where the linear is gated, every two panels
+ * are for the same columns: the first one's sums go to the output, the second one's aside, and then both become one.
+ */
 export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): WasmKernel {
-  const { input, output, residual, activation } = step
+  const { input, output, residual, activation, gated } = step
+  const parts = partsOf(step)
   const { columns, panels } = product
   const outputs = output.columns
-  const late = !product.isWhole && activation !== undefined && activation !== 'relu'
-  const options = { residual: residual !== undefined && !late, relu: activation === 'relu' }
+  const late = !gated && !product.isWhole && activation !== undefined && activation !== 'relu'
+  const options = { residual: residual !== undefined && !late, relu: !gated && activation === 'relu' }
   const aside = late && residual !== undefined
   const blockRows = rowsOfBlock(product)
-  const asideStride = 16 * Math.ceil(outputs / 4)
+  const asideStride = gated ? 4 * columns : 16 * Math.ceil(outputs / 4)
   const whole = Math.floor(outputs / columns)
-  const panelBytes = panels.byteLength / Math.ceil(outputs / columns)
+  const count = Math.ceil(outputs / columns)
+  const panelBytes = panels.byteLength / (parts * count)
   /** For panels from one to another: the columns that they compute. */
   const wordsOf = (first: number, end: number): Record<string, Word> => ({
     rows: { rows: input.buffer.per },
@@ -64,23 +69,22 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
     ...rowsOf('output', { ...output, column: output.column + first * columns }),
     residual: residual ? { address: { ...residual, column: residual.column + first * columns } } : 0,
     residualStride: residual ? { stride: residual } : 0,
-    panels: { constant: panels, from: first * panelBytes },
+    panels: { constant: panels, from: first * parts * panelBytes },
     panelBytes,
     panelCount: Math.min(end, whole) - first,
     tail: Number(end > whole),
     blockRows,
     parameters: 0,
     parametersStride: 0,
-    aside: aside ? { scratch: blockRows * asideStride } : 0,
+    aside: aside || gated ? { scratch: blockRows * asideStride } : 0,
     asideStride,
     ...product.words,
   })
-  const count = Math.ceil(outputs / columns)
   const split = (part: number, parts: number) => {
     const [first, end] = [part, part + 1].map((one) => Math.floor((one * count) / parts))
     return end > first ? Object.values(wordsOf(first, end)) : null
   }
-  const after = late ? ` ${activation} ${outputs}${residual ? ' residual' : ''}` : ''
+  const after = late ? ` ${activation} ${outputs}${residual ? ' residual' : ''}` : gated ? ` gate ${activation}` : ''
   const key = `${product.key} tail ${outputs % columns}${options.residual ? ' residual' : ''}${options.relu ? ' relu' : ''}${after}`
   const outputBytes = output.buffer.dtype === 'uint8' ? 1 : 4
   const all = kernel(key, wordsOf(0, count), (f, w) => {
@@ -91,6 +95,7 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
       const source = product.prepare?.(f, w, block) ?? { input: w.input, inputStride: w.inputStride }
       emitPanels(f, {
         product,
+        gate: gated ? activation : undefined,
         options,
         tail: outputs % columns,
         outputBytes,
@@ -100,7 +105,10 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
         output: result,
         outputStride: resultStride,
       })
-      if (late) emitActivation(f, step, w, block, result, resultStride)
+      if (late) {
+        const rows = { ...w, from: result, fromStride: resultStride, term: w.residual, termStride: w.residualStride }
+        emitActivation(f, { activation, columns: outputs, join: residual && f32x4.add }, block, rows)
+      }
       for (const name of ['input', 'output', 'residual', 'parameters']) f.add(w[name], i32.mul(block, w[`${name}Stride`]))
       f.set(w.rows, i32.sub(w.rows, block))
     })
@@ -112,6 +120,8 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
 interface PanelLoop {
   readonly product: PanelProduct
   readonly options: TileOptions
+  /** Of the first of two panels for the same columns. */
+  readonly gate: ActivationFunction | undefined
   readonly tail: number
   /** Of an element. */
   readonly outputBytes: 1 | 4
@@ -125,31 +135,31 @@ interface PanelLoop {
 
 /** All panels over a block of rows: those that are full, then the narrower last one. */
 function emitPanels(f: FunctionBuilder, loop: PanelLoop): void {
-  const { product, options, tail, outputBytes, w, block, input, inputStride, output, outputStride } = loop
+  const { product, options, gate, tail, outputBytes, w, block, input, inputStride, output, outputStride } = loop
   const { columns, tileRows } = product
   const [panel, result, residual, count] = copies(f, w.panels, output, w.residual, w.panelCount)
   const rest = f.local('i32')
   const [rowInput, rowOutput, rowResidual, row] = f.localsOf('i32', 4)
   const { residualStride, parametersStride: rowStride } = w
-  const pointers = {
-    input: rowInput,
-    inputStride,
-    panel,
-    output: rowOutput,
-    outputStride,
-    residual: rowResidual,
-    residualStride,
-    row,
-    rowStride,
-  }
-  const down = (width: number) => {
-    const starts = [walk(rowInput, input), walk(rowOutput, result), walk(rowResidual, residual), walk(row, w.parameters), walk(rest, block)]
+  const down = (width: number, to = result, toStride = outputStride) => {
+    const pointers = {
+      input: rowInput,
+      inputStride,
+      panel,
+      output: rowOutput,
+      outputStride: toStride,
+      residual: rowResidual,
+      residualStride,
+      row,
+      rowStride,
+    }
+    const starts = [walk(rowInput, input), walk(rowOutput, to), walk(rowResidual, residual), walk(row, w.parameters), walk(rest, block)]
     for (const [local, first] of starts) f.set(local, first)
     const tiles = (rows: number, again: Value<'i32'>) =>
       f.while(again, () => {
         product.tile(f, w, rows, width, options, pointers)
         f.add(rowInput, i32.mul(inputStride, rows))
-        f.add(rowOutput, i32.mul(outputStride, rows))
+        f.add(rowOutput, i32.mul(toStride, rows))
         f.add(rowResidual, i32.mul(residualStride, rows))
         f.add(row, i32.mul(rowStride, rows))
         f.add(rest, -rows)
@@ -157,33 +167,41 @@ function emitPanels(f: FunctionBuilder, loop: PanelLoop): void {
     tiles(tileRows, i32.ge_s(rest, tileRows))
     tiles(1, rest)
   }
+  const across = (width: number) => {
+    down(width)
+    if (!gate) return
+    f.add(panel, w.panelBytes)
+    down(width, w.aside, w.asideStride)
+    const rows = { from: result, fromStride: outputStride, output: result, outputStride, term: w.aside, termStride: w.asideStride }
+    emitActivation(f, { activation: gate, columns: width, join: f32x4.mul }, block, rows)
+  }
   f.while(count, () => {
-    down(columns)
+    across(columns)
     f.add(panel, w.panelBytes)
     f.add(result, outputBytes * columns)
     if (options.residual) f.add(residual, 4 * columns)
     f.add(count, -1)
   })
-  if (tail) f.if(w.tail, () => down(tail))
+  if (tail) f.if(w.tail, () => across(tail))
 }
 
-/** The activation of the rows that were just computed, and what is added after it. */
-function emitActivation(
-  f: FunctionBuilder,
-  { activation, residual, output }: StepOf<'linear'>,
-  w: Words,
-  block: Local<'i32'>,
-  result: Local<'i32'>,
-  stride: Local<'i32'>,
-): void {
-  const [row, target, other] = copies(f, result, w.output, w.residual)
+/** Columns that get an activation, and how another term joins what it gives. */
+interface Activated {
+  readonly activation: ActivationFunction
+  readonly columns: number
+  readonly join: typeof f32x4.add | undefined
+}
+
+/** The activation of the rows that were just computed, and what follows it. */
+function emitActivation(f: FunctionBuilder, { activation, columns, join }: Activated, block: Local<'i32'>, rows: Words): void {
+  const [row, target, other] = copies(f, rows.from, rows.output, rows.term)
   const x = f.local('v128')
-  eachRow(f, block, [walk(row, stride), walk(target, w.outputStride), walk(other, w.residualStride)], () => {
+  eachRow(f, block, [walk(row, rows.fromStride), walk(target, rows.outputStride), walk(other, rows.termStride)], () => {
     const [from, to, term] = copies(f, row, target, other)
-    eachChunk(f, output.columns, 4, [walk(from, 4), walk(to, 4), walk(term, 4)], (count) => {
+    eachChunk(f, columns, 4, [walk(from, 4), walk(to, 4), walk(term, 4)], (count) => {
       f.set(x, v128.load(from))
-      const activated = activationFunctions[activation!](f, x)
-      f.set(x, residual ? f32x4.add(activated, v128.load(term)) : activated)
+      const activated = activationFunctions[activation](f, x)
+      f.set(x, join ? join(activated, v128.load(term)) : activated)
       f.do(...storeFloats(to, x, count))
     })
   })

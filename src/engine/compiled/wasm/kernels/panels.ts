@@ -7,6 +7,8 @@ export interface PanelSource {
   readonly form: ProductForm
   readonly inputs: number
   readonly outputs: number
+  /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first. */
+  readonly parts: 1 | 2
   /** [inputs, outputs] */
   readonly codes: Float32Array | Int8Array
   /** [outputs] each: what stands in front of a panel's weights. */
@@ -17,22 +19,24 @@ export interface PanelSource {
 
 /**
  * Packs a matrix into panels, in the order in which tiles read them: the header's parts [columns], the list of groups where the form has one, then
- * [inputs / group, columns, group]. The last panel has as many vectors as its columns need, in front of unused bytes.
+ * [inputs / group, columns, group]. The last panel of a part has as many vectors as its columns need, in front of unused bytes.
  */
-export function packPanels({ form, inputs, outputs, codes, header, highest = 255 }: PanelSource): Uint8Array {
+export function packPanels({ form, inputs, outputs, parts, codes, header, highest = 255 }: PanelSource): Uint8Array {
   if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} weights`)
   const { group, weightBytes } = form
   const groups = Math.ceil(inputs / group)
   const listBytes = form.coupled ? groupListBytes(groups) : 0
   const columns = 4 * form.vectors
-  const count = Math.ceil(outputs / columns)
+  const partColumns = outputs / parts
+  const count = parts * Math.ceil(partColumns / columns)
   const Weights = codes instanceof Float32Array ? Float32Array : Int8Array
   const stride = columns * (4 * header.length + groups * group * weightBytes) + listBytes
   const bytes = new Uint8Array(count * stride)
   const places = Int32Array.from({ length: groups }, (_, i) => i)
   for (let panel = 0; panel < count; panel++) {
-    const first = panel * columns
-    const end = Math.min(first + columns, outputs)
+    const before = (panel % parts) * partColumns
+    const first = before + Math.floor(panel / parts) * columns
+    const end = Math.min(first + columns, before + partColumns)
     const width = 4 * Math.ceil((end - first) / 4)
     for (const [part, values] of header.entries()) {
       const Type = values instanceof Int32Array ? Int32Array : Float32Array
