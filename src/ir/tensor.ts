@@ -128,29 +128,41 @@ export class LazyTensor extends Tensor {
   }
 }
 
-/** The transpose of a matrix, computed when read. */
+/** The same elements in another shape. */
+export function reshaped(tensor: Tensor, shape: readonly number[]): Tensor {
+  if (tensor instanceof ReshapedTensor) return reshaped(tensor.source, shape)
+  return String(tensor.shape) === String(shape) ? tensor : new ReshapedTensor(tensor, shape)
+}
+
+class ReshapedTensor extends LazyTensor {
+  constructor(
+    readonly source: Tensor,
+    shape: readonly number[],
+  ) {
+    super(source.dtype, shape, () => source.read())
+  }
+}
+
+/** The transpose of a matrix, computed when read; that of a transpose is the matrix itself. */
 export function transposed(tensor: Tensor): Tensor {
-  return new TransposedMatrix(tensor)
+  return tensor instanceof TransposedMatrix ? tensor.matrix : new TransposedMatrix(tensor)
 }
 
 class TransposedMatrix extends LazyTensor {
-  readonly #matrix: Tensor
-
-  constructor(matrix: Tensor) {
+  constructor(readonly matrix: Tensor) {
     const [rows, columns] = matrix.shape
     super(matrix.dtype, [columns, rows], async () => transposeMatrix(await matrix.read(), rows, columns))
-    this.#matrix = matrix
   }
 
   override get blockForm(): BlockForm | null {
-    const form = this.#matrix.blockForm
+    const form = this.matrix.blockForm
     return form && { ...form, axis: 1 - form.axis }
   }
 
   override async blocks(): Promise<WeightBlocks | null> {
-    const blocks = await this.#matrix.blocks()
+    const blocks = await this.matrix.blocks()
     if (!blocks) return null
-    const [rows, columns] = this.#matrix.shape
+    const [rows, columns] = this.matrix.shape
     const { axis, codes, scales, minimums } = blocks
     const [scaleRows, scaleColumns] = scaleShape({ ...blocks, shape: [rows, columns] })
     const turned = (factors: Float32Array) => transposeMatrix(factors, scaleRows, scaleColumns)

@@ -89,6 +89,9 @@ export function packBits(codes: Uint8Array | Int8Array, bits: number): Uint8Arra
   return packed
 }
 
+/** The two codes of 4 bits in a byte, as two bytes in memory. */
+const nibblePairs = new Uint16Array(Uint8Array.from({ length: 512 }, (_, i) => ((i >> 1) >>> (4 * (i & 1))) & 15).buffer)
+
 /**
  * Unsigned codes out of packed bytes; inverse of `packBits`.
  *
@@ -99,8 +102,11 @@ export function packBits(codes: Uint8Array | Int8Array, bits: number): Uint8Arra
 export function unpackBits(packed: Uint8Array, count: number, bits: number): Uint8Array {
   const codes = new Uint8Array(count)
   if (bits === 8) codes.set(packed.subarray(0, count))
-  else if (bits === 4) for (let i = 0; i < count; i++) codes[i] = (packed[i >> 1] >>> ((i & 1) << 2)) & 15
-  else if (bits === 2) for (let i = 0; i < count; i++) codes[i] = (packed[i >> 2] >>> ((i & 3) << 1)) & 3
+  else if (bits === 4) {
+    const pairs = new Uint16Array(codes.buffer, 0, count >> 1)
+    for (let i = 0; i < pairs.length; i++) pairs[i] = nibblePairs[packed[i]]
+    if (count & 1) codes[count - 1] = packed[count >> 1] & 15
+  } else if (bits === 2) for (let i = 0; i < count; i++) codes[i] = (packed[i >> 2] >>> ((i & 3) << 1)) & 3
   else throw unsupported(`codes of ${bits} bits have no packed form`, { hint: 'Use 2, 4 or 8 bits.' })
   return codes
 }

@@ -2,7 +2,7 @@ import { int, ints } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
-import { LazyTensor, type Tensor, transposeMatrix } from '../../ir/tensor.js'
+import { LazyTensor, type Tensor, transposed } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import type { DType } from '../../numbers/dtype.js'
 import { type BlockBits, unpackMatMulNBits } from '../../numbers/matmul-nbits.js'
@@ -95,10 +95,10 @@ function unpackedConstants(weight: PackedWeight, table: boolean, graph: Graph, {
   const [codeTensor, scaleTensor, zeroTensor] = [codes.tensor!, scale.tensor!, zeroPoint?.tensor ?? null]
   const unpack = async () =>
     unpackMatMulNBits(weight, (await codeTensor.read()) as Uint8Array, (await zeroTensor?.read()) as Uint8Array | undefined)
-  const lazy = (dtype: DType, width: number, read: () => Promise<Uint8Array | Float32Array>): Tensor =>
-    table
-      ? new LazyTensor(dtype, [rows, width], read)
-      : new LazyTensor(dtype, [width, rows], async () => transposeMatrix(await read(), rows, width))
+  const lazy = (dtype: DType, width: number, read: () => Promise<Uint8Array | Float32Array>): Tensor => {
+    const tensor = new LazyTensor(dtype, [rows, width], read)
+    return table ? tensor : transposed(tensor)
+  }
   const zeroName = zeroPoint?.name ?? `${codes.name}_zero_point`
   const middle = () => new Uint8Array(rows * blocks).fill(2 ** (bits - 1))
   const constants: Unpacked = {

@@ -2,7 +2,7 @@ import { int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
-import { LazyTensor, transposeMatrix } from '../../ir/tensor.js'
+import { LazyTensor, reshaped, type Tensor, transposed } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import { type BlockBits, unpackMatMulNBits } from '../../numbers/matmul-nbits.js'
 import { elementsOf, isScalar, operandsOf } from '../pattern.js'
@@ -65,19 +65,13 @@ function matrixOf({ product, minimum }: Shifted, bits: BlockBits, before: Node, 
   const [rows, columns, blockSize] = [product.int('N', 0), product.int('K', 0), product.int('block_size', 0)]
   const blocks = columns / blockSize
   const [codeTensor, scaleTensor, minimumTensor] = [codes.tensor!, scale.tensor!, minimum.tensor!]
-  const unpack = async () => {
-    const unpacked = unpackMatMulNBits({ rows, columns, bits, blockSize }, (await codeTensor.read()) as Uint8Array)
-    return transposeMatrix(unpacked.codes, rows, columns)
-  }
+  const unpack = async () => unpackMatMulNBits({ rows, columns, bits, blockSize }, (await codeTensor.read()) as Uint8Array).codes
+  const turned = (tensor: Tensor, ...shape: number[]) => reshaped(transposed(tensor), shape)
   const constants = [
-    constantInstead(graph, codes, new LazyTensor(codeDTypes[bits], [blocks, blockSize, rows], unpack)),
-    constantInstead(
-      graph,
-      scale,
-      new LazyTensor(scaleTensor.dtype, [blocks, 1, rows], async () => transposeMatrix(await scaleTensor.read(), rows, blocks)),
-    ),
+    constantInstead(graph, codes, turned(new LazyTensor(codeDTypes[bits], [rows, columns], unpack), blocks, blockSize, rows)),
+    constantInstead(graph, scale, turned(reshaped(scaleTensor, [rows, blocks]), blocks, 1, rows)),
   ]
-  const minimums = constantInstead(graph, minimum, new LazyTensor(minimumTensor.dtype, [blocks, 1, rows], () => minimumTensor.read()))
+  const minimums = constantInstead(graph, minimum, reshaped(minimumTensor, [blocks, 1, rows]))
   const net = new Net(graph, undefined, constants[0].name.replace(/\.weight$/, ''))
   const place = { before }
   const dequantized = net.op('DequantizeLinear', constants, { axis: int(1), block_size: int(blockSize) }, place)

@@ -43,9 +43,9 @@ function gatedPlan({ seed, lengths, blocks, outputs, bias, surrounded, activatio
       return { input: codes, weight: { kind: 'int8', ...weights, input } } as const
     }
     const [bits, block] = [form === '8 bits' ? 8 : 4, form === 'short blocks' ? 16 : 32] as const
-    const shape = [inputs / block, columns]
-    const [scale, minimum] = [1, 2].map(() => floats(shape, normals(shape[0] * columns)))
-    const codes = new ArrayTensor('uint8', [inputs / block, block, columns], Uint8Array.from(integers(0, 2 ** bits)))
+    const shape = [columns, inputs / block]
+    const [scale, minimum] = [1, 2].map(() => floats(shape, normals(shape[1] * columns)))
+    const codes = new ArrayTensor('uint8', [columns, inputs], Uint8Array.from(integers(0, 2 ** bits)))
     return { input: rows, weight: { kind: 'blocks', bits, block, codes, scale, minimum } } as const
   }
   const width = outputs + 5

@@ -46,12 +46,29 @@ export class BlockTensor extends Tensor {
 
 /** Codes as uint4 or int8, and what was added to them. */
 function signed(dtype: Tensor['dtype'], codes: Uint8Array | Int8Array): [Uint8Array | Int8Array, number] {
-  if (dtype === 'int4') return [moved(codes, new Uint8Array(codes.length), 8), 8]
-  return dtype === 'uint8' ? [moved(codes, new Int8Array(codes.length), -128), -128] : [codes, 0]
+  if (dtype === 'int4') return [raised(codes as Int8Array, 4), 8]
+  return dtype === 'uint8' ? [lowered(codes as Uint8Array), -128] : [codes, 0]
 }
 
-/** Codes plus a number, into an array of the other signedness. */
-export function moved<A extends Uint8Array | Int8Array>(codes: Uint8Array | Int8Array, result: A, by: number): A {
-  for (let i = 0; i < result.length; i++) result[i] = codes[i] + by
+/** Signed codes of so many bits, raised by half of their range. */
+export function raised(codes: Int8Array, bits: 4 | 8): Uint8Array {
+  const result = new Uint8Array(codes)
+  flip(result, bits)
   return result
+}
+
+/** Codes of 8 bits, lowered by half of their range. */
+export function lowered(codes: Uint8Array): Int8Array {
+  const result = new Int8Array(codes)
+  flip(result, 8)
+  return result
+}
+
+/** Turns over the highest of so many bits of every byte, and clears those above. */
+function flip({ buffer, length }: Uint8Array | Int8Array, bits: 4 | 8): void {
+  const [half, mask] = bits === 4 ? [0x08, 0x0f] : [0x80, 0xff]
+  const [words, bytes] = [new Int32Array(buffer, 0, length >> 2), new Uint8Array(buffer)]
+  const [halves, masks] = [half * 0x01010101, mask * 0x01010101]
+  for (let i = 0; i < words.length; i++) words[i] = (words[i] ^ halves) & masks
+  for (let i = 4 * words.length; i < length; i++) bytes[i] = (bytes[i] ^ half) & mask
 }

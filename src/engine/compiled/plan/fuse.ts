@@ -147,12 +147,16 @@ function isSameForm(a: Weight, b: Weight): boolean {
   return b.input.kind === 'rows' && isSame(a.input.parameters, b.input.parameters)
 }
 
-function weightBeside(weights: readonly Weight[]): Weight {
-  const [first] = weights
-  if (first.kind === 'float32') return { ...first, values: beside((weights as readonly (typeof first)[]).map(({ values }) => values)) }
-  const [codes, scale] = (['codes', 'scale'] as const).map((part) => beside((weights as readonly (typeof first)[]).map((one) => one[part])))
-  if (first.kind === 'int8') return { ...first, codes, scale }
-  return { ...first, codes, scale, minimum: beside((weights as readonly (typeof first)[]).map(({ minimum }) => minimum)) }
+function weightBeside(all: readonly Weight[]): Weight {
+  const [first] = all
+  if (first.kind === 'float32') return { ...first, values: beside((all as readonly (typeof first)[]).map(({ values }) => values)) }
+  if (first.kind === 'int8') {
+    const [codes, scale] = (['codes', 'scale'] as const).map((part) => beside((all as readonly (typeof first)[]).map((one) => one[part])))
+    return { ...first, codes, scale }
+  }
+  const parts = ['codes', 'scale', 'minimum'] as const
+  const [codes, scale, minimum] = parts.map((part) => below((all as readonly (typeof first)[]).map((one) => one[part])))
+  return { ...first, codes, scale, minimum }
 }
 
 function biasBeside(group: readonly StepOf<'linear'>[]): Tensor | undefined {
@@ -174,6 +178,21 @@ function beside(tensors: readonly Tensor[]): Tensor {
       const width = widths[i]
       for (let row = 0; row < rows; row++) result.set(values.subarray(row * width, (row + 1) * width), row * columns + start)
       start += width
+    }
+    return result
+  })
+}
+
+/** Rows of tensors [rows, columns] below each other. */
+function below(tensors: readonly Tensor[]): Tensor {
+  const [{ dtype, shape }] = tensors
+  const rows = tensors.reduce((sum, tensor) => sum + tensor.shape[0], 0)
+  return new LazyTensor(dtype, [rows, shape[1]], async () => {
+    const result = allocate(dtype, rows * shape[1]) as Float32Array | Uint8Array
+    let start = 0
+    for (const tensor of tensors) {
+      result.set((await tensor.read()) as typeof result, start)
+      start += tensor.size
     }
     return result
   })

@@ -1,23 +1,24 @@
-import { LazyTensor, type Tensor } from '../../../ir/tensor.js'
+import { LazyTensor, type Tensor, transposed } from '../../../ir/tensor.js'
 import type { WeightBlocks } from '../../../numbers/weight-blocks.js'
-import { moved } from './block-tensor.js'
+import { raised } from './block-tensor.js'
 import type { LookupTable, Weight } from './steps.js'
 
 /** The blocks of a constant matrix [inputs, outputs] that is quantized along its inputs already, exactly; undefined for others. */
 export function presentBlocks(matrix: Tensor): Extract<Weight, { kind: 'blocks' }> | undefined {
-  const { blockForm: form } = matrix
-  if (form?.axis !== 0) return undefined
-  const [inputs, outputs] = matrix.shape
+  if (matrix.blockForm?.axis !== 0) return undefined
+  const rows = transposed(matrix)
+  const form = rows.blockForm!
+  const [outputs, inputs] = rows.shape
   const bits = form.dtype === 'uint4' ? 4 : 8
   const shift = bits === 4 ? 0 : 128
-  const shape = [inputs / form.blockSize, outputs]
-  const source = new SharedBlocks(matrix)
+  const shape = [outputs, inputs / form.blockSize]
+  const source = new SharedBlocks(rows)
   return {
     kind: 'blocks',
     bits,
     block: form.blockSize,
-    codes: new LazyTensor(bits === 4 ? 'uint4' : 'uint8', [shape[0], form.blockSize, outputs], () =>
-      source.part('codes', ({ codes }) => (shift ? moved(codes, new Uint8Array(codes.length), shift) : codes)),
+    codes: new LazyTensor(bits === 4 ? 'uint4' : 'uint8', [outputs, inputs], () =>
+      source.part('codes', ({ codes }) => (shift ? raised(codes as Int8Array, 8) : codes)),
     ),
     scale: new LazyTensor('float32', shape, () => source.part('scale', ({ scales }) => scales)),
     minimum: new LazyTensor('float32', shape, () =>

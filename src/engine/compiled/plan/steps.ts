@@ -70,7 +70,8 @@ export type Weight =
   /** int8 codes [inputs, outputs] with `scale` [outputs]; the input is in codes too. */
   | { readonly kind: 'int8'; readonly codes: Tensor; readonly scale: Tensor; readonly input: Quantization }
   /**
-   * Unsigned codes [inputs / block, block, outputs] of 4 or 8 bits: `value = scale * code + minimum`, both [inputs / block, outputs].
+   * Unsigned codes [outputs, inputs] of 4 or 8 bits, those of an output beside each other: `value = scale * code + minimum`, both
+   * [outputs, inputs / block].
    */
   | {
       readonly kind: 'blocks'

@@ -47,11 +47,11 @@ async function productOf({ input, output, gated, weight }: StepOf<'linear'>, run
   }
   if (weight.kind === 'blocks') {
     const [codes, scale, minimum] = [await run.integers(weight.codes), await run.floats(weight.scale), await run.floats(weight.minimum)]
-    const values = Float64Array.from(codes, (code, i) => {
-      const [place, column] = [Math.floor(i / outputs), i % outputs]
-      const at = Math.floor(place / weight.block) * outputs + column
-      return scale[at] * code + minimum[at]
-    })
+    const values = new Float64Array(codes.length)
+    for (const [i, code] of codes.entries()) {
+      const [output, input, block] = [Math.floor(i / inputs), i % inputs, Math.floor(i / weight.block)]
+      values[input * outputs + output] = scale[block] * code + minimum[block]
+    }
     const rows = run.arena.floats(input)
     return (row) => sums(rowOf(rows, row), values)
   }

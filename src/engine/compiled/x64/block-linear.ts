@@ -1,5 +1,5 @@
-import { ArrayTensor, type Tensor } from '../../../ir/tensor.js'
-import { roundToMinifloat } from '../../../numbers/minifloat.js'
+import { ArrayTensor, type Tensor, transposed } from '../../../ir/tensor.js'
+import { fromCodes, toCodes } from '../../../numbers/minifloat.js'
 import { partsOf, type StepOf, type Weight, weightColumns } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import { quantizeBlocks, quantizeBlocksParameters } from './block-activations.js'
@@ -21,13 +21,13 @@ export function hasBlockKernels({ block }: BlockWeight): boolean {
 }
 
 /** The numbers that the blocks stand for [inputs, outputs]. */
-export async function floatsOfBlocks({ block, codes, scale, minimum }: BlockWeight, outputs: number): Promise<Tensor> {
+export async function floatsOfBlocks({ block, codes, scale, minimum }: BlockWeight): Promise<Tensor> {
   const [integers, scales, minimums] = await Promise.all([codes.read(), scale.read(), minimum.read()])
   const values = Float32Array.from(integers as Uint8Array, (code, i) => {
-    const at = Math.floor(i / (block * outputs)) * outputs + (i % outputs)
+    const at = Math.floor(i / block)
     return Number(scales[at]) * code + Number(minimums[at])
   })
-  return new ArrayTensor('float32', [values.length / outputs, outputs], values)
+  return transposed(new ArrayTensor('float32', codes.shape, values))
 }
 
 /**
@@ -87,53 +87,44 @@ export async function blockLinearKernels(step: Linear, weight: BlockWeight, { fe
 /** The weight as it is packed, in the smallest format that holds it exactly. */
 async function blockSourceOf(
   { input, output, gated, bias }: Linear,
-  weight: BlockWeight,
+  { bits, block, codes, scale, minimum }: BlockWeight,
 ): Promise<{ source: BlockSource; format: BlockFormat }> {
-  const { bits, block } = weight
-  const [inputs, outputs] = [input.columns, weightColumns({ gated, output })]
-  const codes = (await weight.codes.read()) as Uint8Array
-  const [scale, minimum] = (await Promise.all([weight.scale.read(), weight.minimum.read()])) as Float32Array[]
-  // 8-bit codes are stored with a sign.
+  const [scales, minima] = (await Promise.all([scale.read(), minimum.read()])) as Float32Array[]
   const middle = 2 ** (bits - 1)
-  const offset = bits === 8 ? middle : 0
-  const minimums = minimum.some((value, i) => value !== -middle * scale[i])
+  const symmetric = isMultiple(minima, scales, -middle)
+  const zero = bits === 8 ? 128 : symmetric ? 8 : 0
+  const factors = [scales, ...(symmetric ? [] : [minima.map((value, i) => value + zero * scales[i])])].map((values) =>
+    repeated(values, block / blockInputs),
+  )
+  const halves = factors.map(halvesOf)
+  const halfScales = halves.every((half) => half !== null)
+  const [stored, storedMinimums] = halfScales ? halves : factors
   const source: BlockSource = {
-    inputs,
-    outputs,
+    inputs: input.columns,
+    outputs: weightColumns({ gated, output }),
     parts: partsOf({ gated }),
-    codes: offset ? lowered(codes, offset) : codes,
-    scales: repeated(scale, outputs, block / blockInputs),
+    codes: (await codes.read()) as Uint8Array,
+    scales: stored,
+    ...(storedMinimums && { minimums: storedMinimums }),
     bias: bias && ((await bias.read()) as Float32Array),
-    ...(minimums && {
-      minimums: repeated(
-        minimum.map((value, i) => value + offset * scale[i]),
-        outputs,
-        block / blockInputs,
-      ),
-    }),
   }
-  const halfScales = isHalf(source.scales) && (!source.minimums || isHalf(source.minimums))
-  return { source, format: { bits, zero: bits === 4 && !minimums ? 8 : 0, minimums, halfScales } }
+  return { source, format: { bits, zero, minimums: !symmetric, halfScales } }
 }
 
-function lowered(codes: Uint8Array, offset: number): Int8Array {
-  const result = new Int8Array(codes.length)
-  for (let i = 0; i < codes.length; i++) result[i] = codes[i] - offset
-  return result
+function isMultiple(values: Float32Array, of: Float32Array, factor: number): boolean {
+  for (let i = 0; i < values.length; i++) if (values[i] !== factor * of[i]) return false
+  return true
 }
 
-/** Each row [outputs] of factors so many times. */
-function repeated(factors: Float32Array, outputs: number, times: number): Float32Array {
-  if (times === 1) return factors
-  const result = new Float32Array(times * factors.length)
-  for (let row = 0; row < result.length / outputs; row++) {
-    const from = Math.floor(row / times) * outputs
-    result.set(factors.subarray(from, from + outputs), row * outputs)
-  }
-  return result
+/** Each factor so many times. */
+function repeated(factors: Float32Array, times: number): Float32Array {
+  return times === 1 ? factors : Float32Array.from({ length: times * factors.length }, (_, i) => factors[Math.floor(i / times)])
 }
 
-function isHalf(values: Float32Array): boolean {
-  const half = roundToMinifloat('float16', values)
-  return values.every((value, i) => value === half[i])
+/** The numbers as bits of float16; null where one is none. */
+function halvesOf(values: Float32Array): Uint16Array | null {
+  const halves = toCodes('float16', values) as Uint16Array
+  const back = fromCodes('float16', halves)
+  for (let i = 0; i < values.length; i++) if (back[i] !== values[i]) return null
+  return halves
 }

@@ -1,5 +1,4 @@
 import { badInput } from '../../../base/errors.js'
-import { toCodes } from '../../../numbers/minifloat.js'
 import type { BlockMachine } from './block-machine.js'
 
 /** Inputs that share a scale. */
@@ -12,12 +11,12 @@ export interface BlockSource {
   readonly outputs: number
   /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first, 1 unless given. */
   readonly parts?: 1 | 2
-  /** [inputs, outputs]: 0..15 for 4 bits, -128..127 for 8 bits (`zero` is 0 then). */
-  readonly codes: Uint8Array | Int8Array
-  /** [inputs / 32, outputs]; for `halfScales`, representable in 16 bits */
-  readonly scales: Float32Array
-  /** [inputs / 32, outputs]; present exactly where the format has minimums */
-  readonly minimums?: Float32Array
+  /** [outputs, inputs], unsigned. */
+  readonly codes: Uint8Array
+  /** [outputs, inputs / 32] as they are stored: numbers, or the bits of float16 ones. */
+  readonly scales: Float32Array | Uint16Array
+  /** The same; present exactly where the format has minimums. */
+  readonly minimums?: Float32Array | Uint16Array
   /** [outputs] */
   readonly bias?: Float32Array
 }
@@ -25,8 +24,8 @@ export interface BlockSource {
 /** How blocks are stored: what a kernel is made for. */
 export interface BlockFormat {
   readonly bits: 4 | 8
-  /** Subtracted from 4-bit codes: 8 for symmetric ones, 0 where a minimum is stored. */
-  readonly zero: 0 | 8
+  /** Subtracted from codes: for 4 bits 8, or 0 where a minimum is stored; for 8 bits 128. */
+  readonly zero: 0 | 8 | 128
   readonly minimums: boolean
   /** Scales and minimums in float16: half the bytes. */
   readonly halfScales: boolean
@@ -77,51 +76,47 @@ export function packBlocks(
   const lastColumn = Math.max(0, partColumns - columns)
   const bytes = new Uint8Array(parts * count * stride)
   const floats = new Float32Array(bytes.buffer)
-  const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values) => storedFactors(values, format))
+  const pack = codePacker(linear, format, machine, new Int32Array(bytes.buffer))
   const stored = format.halfScales ? new Uint16Array(bytes.buffer) : floats
+  const factors = [linear.scales, ...(format.minimums ? [linear.minimums!] : [])].map((values, i) => ({
+    values,
+    place: (4 * columns + sizes.codes + i * sizes.scales) / stored.BYTES_PER_ELEMENT,
+  }))
   for (let panel = 0; panel < parts * count; panel++) {
     const [place, part] = [Math.floor(panel / parts), panel % parts]
     const inPart = Math.min(place * columns, lastColumn)
     const first = part * partColumns + inPart
-    const done = overlap === 'skip' ? place * columns - inPart : 0
-    const end = Math.min(columns, partColumns)
     const start = panel * stride
-    if (linear.bias) for (let column = done; column < end; column++) floats[start / 4 + column] = linear.bias[first + column]
-    for (let block = 0; block < blocks; block++) {
-      const at = start + 4 * columns + block * sizes.all
-      packCodes(bytes.subarray(at, at + sizes.codes), format, machine, linear, block, first, done, end)
-      for (const [i, values] of factors.entries()) {
-        const place = (at + sizes.codes + i * sizes.scales) / stored.BYTES_PER_ELEMENT
-        for (let column = done; column < end; column++) stored[place + column] = values[block * outputs + first + column]
+    const done = overlap === 'skip' ? place * columns - inPart : 0
+    for (let column = done; column < Math.min(columns, partColumns); column++) {
+      const output = first + column
+      if (linear.bias) floats[start / 4 + column] = linear.bias[output]
+      pack(output * blocks, (start + 4 * columns) / 4 + column)
+      for (const { values, place } of factors) {
+        const [first, step] = [start / stored.BYTES_PER_ELEMENT + place + column, sizes.all / stored.BYTES_PER_ELEMENT]
+        for (let block = 0; block < blocks; block++) stored[first + block * step] = values[output * blocks + block]
       }
     }
   }
   return { bytes, count, blocks, stride, lastColumn }
 }
 
-/** Scales or minimums as they are stored: bits of float16, or float32. */
-function storedFactors(values: Float32Array, { halfScales }: BlockFormat): Uint16Array | Float32Array {
-  return halfScales ? (toCodes('float16', values) as Uint16Array) : values
-}
-
-/** Writes the codes of a block of a panel, from column `done` up to `end`. */
-function packCodes(
-  bytes: Uint8Array,
-  { bits }: BlockFormat,
+/** What puts the codes of an output's blocks, four at a time, into its column of a panel, from a place in words on. */
+function codePacker(
+  { codes, inputs }: BlockSource,
+  format: BlockFormat,
   { columns, byteOffset }: BlockMachine,
-  { codes, outputs }: BlockSource,
-  block: number,
-  first: number,
-  done: number,
-  end: number,
-): void {
-  const rows = (blockInputs * bits) / 8
-  for (let i = 0; i < rows; i++) {
-    const [group, place] = [i >> 2, i & 3]
-    const low = (block * blockInputs + (bits === 8 ? i : 8 * group + place)) * outputs + first
-    const high = low + 4 * outputs
-    const to = 4 * group * columns + place
-    if (bits === 8) for (let column = done; column < end; column++) bytes[to + 4 * column] = codes[low + column] + byteOffset
-    else for (let column = done; column < end; column++) bytes[to + 4 * column] = codes[low + column] | (codes[high + column] << 4)
+  target: Int32Array,
+): (block: number, to: number) => void {
+  const aligned = codes.byteOffset % 4 ? codes.slice() : codes
+  const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4)
+  const [blockWords, sign] = [blockInputs / 4, byteOffset === 128 ? 0 : 0x80808080]
+  const next = blockBytes(format, columns).all / 4
+  return (block, to) => {
+    const end = blockWords * block + inputs / 4
+    for (let word = blockWords * block; word < end; word += blockWords, to += next)
+      if (format.bits === 4)
+        for (let i = 0, at = to; i < blockWords; i += 2, at += columns) target[at] = words[word + i] | (words[word + i + 1] << 4)
+      else for (let i = 0, at = to; i < blockWords; i++, at += columns) target[at] = words[word + i] ^ sign
   }
 }

@@ -79,7 +79,7 @@ async function productKernels(step: Linear, context: X64Context): Promise<Kernel
   if (weight.kind === 'int8') return byteKernels(step, weight, context)
   if (weight.kind === 'float32') return floatKernels(step, weight.values, context)
   if (hasBlockKernels(weight)) return blockLinearKernels(step, weight, context)
-  return floatKernels(step, await floatsOfBlocks(weight, weightColumns(step)), context)
+  return floatKernels(step, await floatsOfBlocks(weight), context)
 }
 
 async function floatKernels(step: Linear, weight: Tensor, { features, packer }: X64Context): Promise<Kernels> {

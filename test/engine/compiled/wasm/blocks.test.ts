@@ -33,7 +33,7 @@ describe('linear with weights in blocks', () => {
         const scale = Float32Array.from(normals((inputs / block) * outputs))
         const minimum = symmetric ? scale.map((value) => -(2 ** (bits - 1)) * value) : Float32Array.from(normals(scale.length))
         const codes = Uint8Array.from({ length: inputs * outputs }, () => random.integer(2 ** bits))
-        const shape = [inputs / block, outputs]
+        const shape = [outputs, inputs / block]
         const b = new PlanBuilder()
         const input = b.rows(inputs, exactInputs(random, tokens * inputs))
         const surrounded = () => ({ ...b.rows(outputs + 5, normals(tokens * (outputs + 5))), column: 2, columns: outputs })
@@ -43,7 +43,7 @@ describe('linear with weights in blocks', () => {
           input,
           weight: {
             ...{ kind: 'blocks', bits, block, scale: floats(shape, scale), minimum: floats(shape, minimum) },
-            codes: new ArrayTensor('uint8', [inputs / block, block, outputs], codes),
+            codes: new ArrayTensor('uint8', [outputs, inputs], codes),
           },
           bias: bias ? floats([outputs], normals(outputs)) : undefined,
           activation: activation as 'silu' | 'relu' | undefined,

@@ -238,10 +238,10 @@ describe('codes that products write', () => {
               input: quantization,
             }) as const,
           blocks: () => {
-            const parts = { scale: ones([1, outputs]), minimum: floats([1, outputs], numbers(outputs, seed + 2)) }
+            const parts = { scale: ones([outputs, 1]), minimum: floats([outputs, 1], numbers(outputs, seed + 2)) }
             const unsigned = new ArrayTensor(
               'uint8',
-              [1, 32, outputs],
+              [outputs, 32],
               Uint8Array.from(values, (x) => 8 + 7 * x),
             )
             return { kind: 'blocks', bits: 4, block: 32, codes: unsigned, ...parts } as const

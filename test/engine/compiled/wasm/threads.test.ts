@@ -184,10 +184,10 @@ describe('a team of threads on one block', () => {
     const [size, wide] = [1024, 1501]
     const codes = new ArrayTensor(
       'uint8',
-      [size / 32, 32, wide],
+      [wide, size],
       new Uint8Array(size * wide).map((_, i) => (7 * i + (i >> 7)) % 16),
     )
-    const factors = (seed: number) => floats([size / 32, wide], numbers((size * wide) / 32, seed))
+    const factors = (seed: number) => floats([wide, size / 32], numbers((size * wide) / 32, seed))
     const weight = { kind: 'blocks', bits: 4, block: 32, codes, scale: factors(1), minimum: factors(2) } as const
     const first = b.add({ kind: 'linear', input: b.rows(size, numbers(rows * size, 3)), weight, output: b.buffer(wide) })
     const values = floats([wide, 77], numbers(wide * 77, 4))

@@ -4,7 +4,7 @@ import { activationFunctions } from '../../../../src/engine/compiled/reference/f
 import { activationBlock, type BlockEpilogue, blockGemmParameters } from '../../../../src/engine/compiled/x64/block-gemm.js'
 import type { BlockMachine } from '../../../../src/engine/compiled/x64/block-machine.js'
 import { type BlockFormat, type BlockSource, blockInputs, packBlocks } from '../../../../src/engine/compiled/x64/block-weights.js'
-import { roundToMinifloat } from '../../../../src/numbers/minifloat.js'
+import { fromCodes, toCodes } from '../../../../src/numbers/minifloat.js'
 import { roundHalfEven } from '../../../../src/numbers/rounding.js'
 import { type Arena, numbersIn } from './arena.js'
 
@@ -22,8 +22,8 @@ export const blockFormats: BlockFormat[] = [
   { bits: 4, zero: 8, minimums: false, halfScales: false },
   { bits: 4, zero: 0, minimums: true, halfScales: true },
   { bits: 4, zero: 0, minimums: true, halfScales: false },
-  { bits: 8, zero: 0, minimums: false, halfScales: true },
-  { bits: 8, zero: 0, minimums: true, halfScales: false },
+  { bits: 8, zero: 128, minimums: false, halfScales: true },
+  { bits: 8, zero: 128, minimums: true, halfScales: false },
 ]
 
 /** Shapes with tails of every kind. */
@@ -38,17 +38,17 @@ export const blockShapes = fc.record({
 function sourceOf(random: Random, format: BlockFormat, inputs: number, outputs: number): BlockSource {
   const extremes = (low: number, high: number) => [low, high, low + random.integer(high - low + 1)][Math.min(2, random.integer(6))]
   const count = (inputs / blockInputs) * outputs
-  const floats = (length: number) => {
-    const values = Float32Array.from({ length }, () => random.normal())
-    return format.halfScales ? roundToMinifloat('float16', values) : values
+  const factors = () => {
+    const values = Float32Array.from({ length: count }, () => random.normal())
+    return format.halfScales ? (toCodes('float16', values) as Uint16Array) : values
   }
   const codes = { length: inputs * outputs }
   return {
     inputs,
     outputs,
-    codes: format.bits === 4 ? Uint8Array.from(codes, () => extremes(0, 15)) : Int8Array.from(codes, () => extremes(-128, 127)),
-    scales: floats(count),
-    minimums: format.minimums ? floats(count) : undefined,
+    codes: Uint8Array.from(codes, () => extremes(0, 2 ** format.bits - 1)),
+    scales: factors(),
+    minimums: format.minimums ? factors() : undefined,
     bias: Float32Array.from({ length: outputs }, () => random.normal()),
   }
 }
@@ -152,12 +152,16 @@ export const blockEpilogues: readonly BlockEpilogue[] = [
 /** The value in float64, and the size that its rounding errors are relative to. */
 function reference(source: BlockSource, { zero }: BlockFormat, input: Float32Array, n: number): { value: number; size: number } {
   const blocks = source.inputs / blockInputs
+  const [scales, minimums] = [source.scales, source.minimums].map((values) =>
+    values instanceof Uint16Array ? fromCodes('float16', values) : values,
+  )
   let [value, size] = [0, 0]
   for (let b = 0; b < blocks; b++) {
     const { codes, scale, sum } = referenceBlock(input.subarray(b * blockInputs, (b + 1) * blockInputs))
     let dot = 0
-    for (const [k, code] of codes.entries()) dot += code * (source.codes[(b * blockInputs + k) * source.outputs + n] - zero)
-    const terms = [scale * source.scales[b * source.outputs + n] * dot, scale * (source.minimums?.[b * source.outputs + n] ?? 0) * sum]
+    for (const [k, code] of codes.entries()) dot += code * (source.codes[n * source.inputs + b * blockInputs + k] - zero)
+    const [factor, minimum] = [scales, minimums].map((values) => values?.[n * blocks + b] ?? 0)
+    const terms = [scale * factor * dot, scale * minimum * sum]
     value += terms[0] + terms[1]
     size += Math.abs(terms[0]) + Math.abs(terms[1])
   }

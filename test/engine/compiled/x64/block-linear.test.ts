@@ -38,12 +38,12 @@ describe.skipIf(!runsHere)('linear with weights in blocks', () => {
         const scale = factors((inputs / block) * outputs)
         const minimum = symmetric ? scale.map((value) => -(2 ** (bits - 1)) * value) : factors(scale.length)
         const codes = Uint8Array.from({ length: inputs * outputs }, () => random.integer(2 ** bits))
-        const shape = [inputs / block, outputs]
+        const shape = [outputs, inputs / block]
         const weight = {
           kind: 'blocks',
           bits,
           block,
-          codes: new ArrayTensor('uint8', [inputs / block, block, outputs], codes),
+          codes: new ArrayTensor('uint8', [outputs, inputs], codes),
           scale: floats(shape, scale),
           minimum: floats(shape, minimum),
         } as const
@@ -76,7 +76,7 @@ describe.skipIf(!runsHere)('linear with weights in blocks', () => {
     const [inputs, outputs, tokens] = [256, 48, 16]
     const normals = (length: number) => Float32Array.from({ length }, () => random.normal())
     const codes = Uint8Array.from({ length: inputs * outputs }, () => random.integer(16))
-    const shape = [inputs / 32, outputs]
+    const shape = [outputs, inputs / 32]
     const scale = normals((inputs / 32) * outputs)
     const builder = new PlanBuilder()
     const output = builder.add({
@@ -86,7 +86,7 @@ describe.skipIf(!runsHere)('linear with weights in blocks', () => {
         kind: 'blocks',
         bits: 4,
         block: 32,
-        codes: new ArrayTensor('uint8', [inputs / 32, 32, outputs], codes),
+        codes: new ArrayTensor('uint8', [outputs, inputs], codes),
         scale: floats(shape, scale),
         minimum: floats(
           shape,

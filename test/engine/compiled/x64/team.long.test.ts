@@ -108,14 +108,14 @@ class Transformer {
       } as const
       return builder.add({ kind: 'linear', input: codes, weight, bias, ...more, output })
     }
-    const shape = [inputs / 32, outputs]
+    const shape = [outputs, inputs / 32]
     const scale = floats(
       shape,
       scaled((inputs / 32) * outputs).map((value) => value / 8),
     )
     const codes = new ArrayTensor(
       'uint4',
-      [inputs / 32, 32, outputs],
+      [outputs, inputs],
       Uint8Array.from({ length: inputs * outputs }, () => code(16)),
     )
     const minimum = floats(

@@ -1,5 +1,5 @@
 import type { Node, Value } from '../../../../ir/node.js'
-import { LazyTensor, type Tensor, transposed } from '../../../../ir/tensor.js'
+import { LazyTensor, reshaped, type Tensor, transposed } from '../../../../ir/tensor.js'
 import type { TranslationRules, Translator } from '../translator.js'
 
 /** Images cut into pieces, each a token. */
@@ -80,8 +80,4 @@ function leadingTable(rows: Tensor, bias: Tensor | undefined, tokens: number, co
     result.set(values.map((value, i) => value - (terms?.[i % columns] ?? 0)))
     return result
   })
-}
-
-function reshaped(tensor: Tensor, shape: readonly number[]): Tensor {
-  return new LazyTensor(tensor.dtype, shape, () => tensor.read())
 }

@@ -1,6 +1,6 @@
 import type { Node, Value } from '../../../../ir/node.js'
-import { LazyTensor, type Tensor } from '../../../../ir/tensor.js'
-import { BlockTensor, moved } from '../block-tensor.js'
+import { LazyTensor, reshaped, type Tensor, transposed } from '../../../../ir/tensor.js'
+import { BlockTensor, lowered, raised } from '../block-tensor.js'
 import type { Meaning } from '../meaning.js'
 import { type View, whole } from '../steps.js'
 import type { TranslationRules, Translator } from '../translator.js'
@@ -49,7 +49,7 @@ export const quantizedRules: TranslationRules = {
     if (weight?.kind !== 'dequantized' || weight.weight.kind !== 'blocks' || minimum?.size !== weight.weight.scale.size) return false
     return translator.mean(node.output, {
       kind: 'dequantized',
-      weight: { ...weight.weight, minimum: summed(weight.weight.minimum, minimum) },
+      weight: { ...weight.weight, minimum: summed(weight.weight.minimum, byOutput(minimum, weight.weight.codes.shape[0])) },
     })
   },
 }
@@ -107,25 +107,32 @@ function blocksOf(node: Node, codes: Tensor, scale: Tensor, zeroPoint: Tensor | 
     return translator.mean(node.output, { kind: 'constant', tensor: new BlockTensor(codes, scale, zeroPoint, block) })
   if (!bits || !block || !isByInput || scale.size * block !== inputs * outputs) return false
   const offset = codes.dtype.startsWith('u') ? 0 : 2 ** (bits - 1)
-  const shape = [inputs / block, outputs]
-  const minimum = new LazyTensor('float32', shape, async () => {
-    const [scales, zeros] = [(await scale.read()) as Float32Array, zeroPoint && ((await zeroPoint.read()) as Int8Array)]
-    return scales.map((one, i) => -one * (offset + Number(zeros?.[zeros.length === 1 ? 0 : i] ?? 0)))
+  const [turned, scales] = [byOutput(codes, outputs), byOutput(scale, outputs)]
+  const zeroPoints = zeroPoint && (zeroPoint.size === 1 ? zeroPoint : byOutput(zeroPoint, outputs))
+  const minimum = new LazyTensor('float32', scales.shape, async () => {
+    const [factors, zeros] = [(await scales.read()) as Float32Array, zeroPoints && ((await zeroPoints.read()) as Int8Array)]
+    const result = new Float32Array(factors.length)
+    const one = zeros?.length === 1 ? zeros[0] : 0
+    if (!zeros || zeros.length === 1) for (let i = 0; i < result.length; i++) result[i] = -factors[i] * (offset + one)
+    else for (let i = 0; i < result.length; i++) result[i] = -factors[i] * (offset + zeros[i])
+    return result
   })
   return translator.mean(node.output, {
     kind: 'dequantized',
-    weight: { kind: 'blocks', bits, block, codes: offset ? shifted(codes) : codes, scale, minimum },
+    weight: { kind: 'blocks', bits, block, codes: offset ? shifted(turned) : turned, scale: scales, minimum },
   })
+}
+
+/** What stands as [..., outputs], by outputs. */
+function byOutput(tensor: Tensor, outputs: number): Tensor {
+  return transposed(reshaped(tensor, [tensor.size / outputs, outputs]))
 }
 
 /** Signed codes as unsigned ones or the other way round: the highest bit turned over. */
 function shifted(codes: Tensor): Tensor {
-  const isUnsigned = codes.dtype.startsWith('u')
-  const half = codes.dtype.endsWith('4') ? 8 : 128
-  return new LazyTensor(isUnsigned ? 'int8' : 'uint8', codes.shape, async () => {
-    const values = (await codes.read()) as Uint8Array | Int8Array
-    return isUnsigned ? moved(values, new Int8Array(values.length), -half) : moved(values, new Uint8Array(values.length), half)
-  })
+  if (codes.dtype === 'uint8') return new LazyTensor('int8', codes.shape, async () => lowered((await codes.read()) as Uint8Array))
+  const bits = codes.dtype === 'int4' ? 4 : 8
+  return new LazyTensor('uint8', codes.shape, async () => raised((await codes.read()) as Int8Array, bits))
 }
 
 function summed(a: Tensor, b: Tensor): Tensor {

@@ -1,3 +1,4 @@
+import { transposeMatrix } from '../../../../ir/tensor.js'
 import type { Weight } from '../../plan/steps.js'
 
 /** Inputs of a block as kernels see it; longer blocks repeat their factors. */
@@ -59,12 +60,12 @@ export function packBlocks(source: BlockSource, format: BlockFormat): Uint8Array
     for (let b = 0; b < blocks; b++) {
       const at = panel + 16 + b * sizes.all
       for (let i = 0; i < blockInputs; i++) {
-        const code = codes[(b * blockInputs + i) * outputs + n]
+        const code = codes[n * inputs + b * blockInputs + i]
         const place = placeOf(i, lane, format)
         if (format.bits === 8) bytes[at + place] = code
         else bytes[at + 16 * Math.floor(place / 32) + (place % 16)] |= place % 32 < 16 ? code : code << 4
       }
-      const factor = Math.floor((b * blockInputs) / block) * outputs + n
+      const factor = Math.floor((n * inputs + b * blockInputs) / block)
       view.setFloat32(at + sizes.codes + 4 * lane, scale[factor], true)
       if (format.zero === undefined) view.setFloat32(at + sizes.codes + 16 + 4 * lane, minimum[factor], true)
     }
@@ -78,9 +79,7 @@ function placeOf(input: number, lane: number, { group }: BlockFormat): number {
 }
 
 /** The numbers that blocks stand for [inputs, outputs]. */
-export function floatsOfBlocks({ codes, scale, minimum, block, outputs }: BlockSource): Float32Array {
-  return Float32Array.from(codes, (code, i) => {
-    const at = Math.floor(i / (block * outputs)) * outputs + (i % outputs)
-    return scale[at] * code + minimum[at]
-  })
+export function floatsOfBlocks({ codes, scale, minimum, block, inputs, outputs }: BlockSource): Float32Array {
+  const values = Float32Array.from(codes, (code, i) => scale[Math.floor(i / block)] * code + minimum[Math.floor(i / block)])
+  return transposeMatrix(values, outputs, inputs)
 }
