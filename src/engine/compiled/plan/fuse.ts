@@ -8,8 +8,6 @@ export interface Fusions {
   readonly sideBySide?: boolean
   /** Codes that products and norms write. */
   readonly quantizer?: boolean
-  /** Attention by products of codes. */
-  readonly attentionCodes?: boolean
 }
 
 /**

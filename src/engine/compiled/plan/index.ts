@@ -1,4 +1,3 @@
-import { unsupported } from '../../../base/errors.js'
 import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
 import { type Fusions, fused } from './fuse.js'
@@ -47,15 +46,13 @@ export interface PlanOptions {
  * Turns a canonical graph into steps over rows of tokens without padding.
  *
  * @param fusions what steps may do at once: those that the backend has
- * @throws TinsmithError `unsupported` that names all operators for which there are no kernels, or where the backend has none for int8 attention
+ * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
 export async function planOf(
   graph: Graph,
   fusions: Fusions = {},
   { cache = 'float32', attention = 'float32' }: PlanOptions = {},
 ): Promise<Plan> {
-  if (attention === 'int8' && !fusions.attentionCodes)
-    throw unsupported('These kernels multiply float32 numbers in attention', { hint: 'attention int8 needs machine code for x64.' })
   const translator = new Translator(graph, cache, attention)
   for (const input of graph.inputs) meanInput(input, translator)
   const missing: Node[] = []

@@ -134,8 +134,7 @@ function weightsOf(scores: readonly number[], scoreFactor: number, start: number
   const highest = scores.reduce((a, b) => Math.max(a, b))
   const shift = round(round(highest * scoreFactor) - maxWord)
   return scores.map((score, i) => {
-    // One rounding: a fused multiply and add.
-    const exponent = word(roundHalfEven(round(score * scoreFactor - shift)))
+    const exponent = word(roundHalfEven(round(round(score * scoreFactor) - shift)))
     let power = powerCoefficients.reduceRight((sum, coefficient) => product(sum, exponent) + coefficient, 0)
     for (let i = 0; i < squarings; i++) power = product(power, power)
     return product(word(power + thresholds[(start + i) % thresholds.length]), highestCode.weight)

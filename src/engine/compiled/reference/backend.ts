@@ -11,7 +11,6 @@ import { referenceSteps } from './steps.js'
 /** Runs plans step by step in plain JavaScript: slow, and what the results of the other backends are compared with. */
 export const reference: Backend = {
   name: 'reference',
-  fusions: { attentionCodes: true },
   compile: async (plan) => new ReferenceProgram(plan),
 }
 

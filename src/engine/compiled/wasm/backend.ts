@@ -48,7 +48,7 @@ interface Placed {
 }
 
 /** Chooses the kernels, step by step, and puts what they read into memory. */
-async function placeConstants(plan: Plan, memory: ProgramMemory, features: WasmFeatures, parts: number): Promise<Placed> {
+async function placeConstants(plan: Plan, memory: ProgramMemory, features: WasmFeatures, threads: number): Promise<Placed> {
   const constants = new Constants()
   const highest = highestCodes(plan)
   const addresses = new Map<ArrayBufferView, number>()
@@ -68,9 +68,9 @@ async function placeConstants(plan: Plan, memory: ProgramMemory, features: WasmF
   const kernels: Omit<PlacedKernel & WasmKernel, 'function'>[] = []
   for (const [i, step] of plan.steps.entries()) {
     await constants.read(step)
-    for (const kernel of await kernelsOf(rules, step, { features, constants, highest })) {
+    for (const kernel of await kernelsOf(rules, step, { features, constants, highest, threads })) {
       const words = kernel.words.map(placed)
-      const shares = kernel.split && Array.from({ length: parts }, (_, part) => kernel.split!(part, parts)?.map(placed) ?? null)
+      const shares = kernel.split && Array.from({ length: threads }, (_, part) => kernel.split!(part, threads)?.map(placed) ?? null)
       kernels.push({ ...kernel, words, shares, step: i })
     }
     tokens.clear()

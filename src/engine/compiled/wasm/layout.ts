@@ -212,14 +212,19 @@ export class RowScratch {
         if (typeof word !== 'object' || !('scratch' in word) || !word.per || this.places.has(word)) continue
         const place = this.#ends.get(step) ?? { rowScratch: 1 }
         this.places.set(word, place)
-        this.#ends.set(step, { ...place, [word.per]: (place[word.per] ?? 0) + scratchBytes(word) })
+        this.#ends.set(step, {
+          ...place,
+          [word.per]: (place[word.per] ?? 0) + scratchBytes(word),
+          one: (place.one ?? 0) + roundUp(word.beyond ?? 0, 64),
+        })
       }
     }
   }
 
   /** For a run of so many rows. */
   bytes(rows: Readonly<Record<RowKind, number>>): number {
-    return Math.max(0, ...[...this.#ends.values()].map(({ token = 0, sequence = 0 }) => token * rows.token + sequence * rows.sequence))
+    const ends = [...this.#ends.values()]
+    return Math.max(0, ...ends.map(({ token = 0, sequence = 0, one = 0 }) => token * rows.token + sequence * rows.sequence + one))
   }
 }
 

@@ -16,6 +16,8 @@ import type { WasmFeatures } from './module.js'
 /** What rules know beside their step. */
 export interface RuleContext {
   readonly features: WasmFeatures
+  /** Most threads that share the work of a kernel. */
+  readonly threads: number
   readonly constants: Constants
   /** The highest code in a buffer, by the step that writes it. */
   readonly highest: ReadonlyMap<Buffer, number>
@@ -36,7 +38,7 @@ export const rules: KernelRules<KernelCode, RuleContext> = {
   length: (step) => [length(step)],
   largest: (step) => [largest(step)],
   rotary: (step, { constants }) => [rotary(step, constants)],
-  attention: (step) => attention(step),
+  attention: (step, context) => attention(step, context),
   pool: (step) => [pool(step)],
   keep: (step) => [keep(step)],
   count: (step) => [count(step)],

@@ -189,7 +189,8 @@ export function emitSoftmax(code: CodesAttention, label: Label): void {
     const exponents = four.slice(0, count)
     for (const [v, x] of exponents.entries()) {
       a.vcvtdq2ps(x, at(rsi, v * bytes))
-      a.vfmsub213ps(x, factor, shift)
+      a.vmulps(x, x, factor)
+      a.vsubps(x, x, shift)
       a.vcvtps2dq(x, x)
     }
     const [first, second = first, third, fourth] = exponents

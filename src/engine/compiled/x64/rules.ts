@@ -15,7 +15,7 @@ import { quantizeKernels } from './quantize.js'
 import { rotaryKernels } from './rotary.js'
 
 /** What kernels do at once. */
-export const x64Fusions: Fusions = { sideBySide: true, quantizer: true, attentionCodes: true }
+export const x64Fusions: Fusions = { sideBySide: true, quantizer: true }
 
 /** The kernels of every kind of step. */
 export const x64Rules: KernelRules<Uint8Array, X64Context> = {

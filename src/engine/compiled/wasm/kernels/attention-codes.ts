@@ -3,7 +3,7 @@ import type { StepOf } from '../../plan/steps.js'
 import { smallestScale } from '../../reference/quantize.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32, f32x4, i8x16, i16x8, i32, i32x4, integers, select, v128 } from '../values.js'
-import { copies, eachChunk, eachRow, firstLanes, kernel, larger, rowsOf, storeBytes, type WasmKernel, walk } from './kernel.js'
+import { copies, eachChunk, eachRow, firstLanes, kernel, largestLane, rowsOf, storeBytes, type WasmKernel, walk } from './kernel.js'
 import { eachSequence, sequenceTable } from './sequences.js'
 
 /** Quantizes the rows of keys or values behind what lies in each sequence's cache, as cache-bytes.ts has them. */
@@ -46,9 +46,7 @@ function emitHead(f: FunctionBuilder, size: number, from: Local<'i32'>, to: Loca
     f.set(x, firstLanes(v128.and(v128.load(read), integers(0x7fffffff)), count))
     f.set(largest, i32x4.max_s(largest, x))
   })
-  const lane = (i: number) => i32x4.extract_lane(largest, i)
-  const bits = larger(larger(lane(0), lane(2)), larger(lane(1), lane(3)))
-  const step = f.local('f32', f32.div(f32.reinterpret_i32(bits), 127))
+  const step = f.local('f32', f32.div(f32.reinterpret_i32(largestLane(largest)), 127))
   f.set(step, select(f32.lt(step, smallestScale), f32.const(1), step))
   f.do(f32.store(scale, step))
   f.set(inverse, f32x4.splat(f32.div(f32.const(1), step)))

@@ -73,22 +73,22 @@ function transpose(f: FunctionBuilder, from: FourRows, size: number, to: Local<'
   const rows = copies(f, ...from.rows)
   const elementBytes = from.scales ? 1 : 4
   const [target] = copies(f, to)
-  const [a, b, c, d] = f.localsOf('v128', 4)
-  const mixed = f.localsOf('v128', 4)
-  const result = f.local('v128')
+  const four = f.localsOf('v128', 4)
   eachChunk(f, size, 4, [...rows.map((row) => [row, elementBytes] as const), [target, bytes]], (count) => {
-    for (const [i, vector] of [a, b, c, d].entries()) f.set(vector, fourColumns(rows[i], from.scales?.[i]))
-    const shuffle = (x: Local<'v128'>, y: Local<'v128'>, words: readonly number[]) => i8x16.shuffle(x, y, bytesOfWords(words))
-    f.set(mixed[0], shuffle(a, b, [0, 4, 1, 5]))
-    f.set(mixed[1], shuffle(c, d, [0, 4, 1, 5]))
-    f.set(mixed[2], shuffle(a, b, [2, 6, 3, 7]))
-    f.set(mixed[3], shuffle(c, d, [2, 6, 3, 7]))
-    for (let column = 0; column < count; column++) {
-      const pair = column < 2 ? 0 : 2
-      f.set(result, shuffle(mixed[pair], mixed[pair + 1], column % 2 ? [2, 3, 6, 7] : [0, 1, 4, 5]))
-      f.do(v128.store(target, result, column * bytes))
-    }
+    for (const [i, vector] of four.entries()) f.set(vector, fourColumns(rows[i], from.scales?.[i]))
+    const columns = transposed(f, four)
+    for (let column = 0; column < count; column++) f.do(v128.store(target, columns[column], column * bytes))
   })
+}
+
+/** The columns of four rows of words of 32 bits. */
+export function transposed(f: FunctionBuilder, [a, b, c, d]: readonly Local<'v128'>[]): Vector[] {
+  const shuffle = (x: Vector, y: Vector, words: readonly number[]) => i8x16.shuffle(x, y, bytesOfWords(words))
+  const pairs = [
+    [0, 4, 1, 5],
+    [2, 6, 3, 7],
+  ].map((words) => [shuffle(a, b, words), shuffle(c, d, words)].map((pair) => f.local('v128', pair)))
+  return pairs.flatMap(([ab, cd]) => [shuffle(ab, cd, [0, 1, 4, 5]), shuffle(ab, cd, [2, 3, 6, 7])])
 }
 
 /** Columns of a panel of values: as many as give tiles without a narrow rest. */

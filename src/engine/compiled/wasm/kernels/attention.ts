@@ -3,8 +3,10 @@ import type { StepOf } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder } from '../module.js'
+import type { RuleContext } from '../rules.js'
 import { f32, f32x4, floats, i32, i32x4, integers, select, type Value, v128 } from '../values.js'
 import { appendCodes } from './attention-codes.js'
+import { int8Attention } from './attention-int8.js'
 import { eachKeyPanel, keyWidths, packKeys, packValues, valueWidth } from './attention-panels.js'
 import { emitRangeOfKeys, joinRanges, rangeCount, rangeLayout, rangesWord, state } from './attention-ranges.js'
 import { addValues, type HeadRows, scoresOfKeys } from './attention-single.js'
@@ -33,7 +35,8 @@ const [queryBlock, keyBlock] = [64, 144]
 const [hidden, lowest] = [-1e30, -1e29]
 
 /** Attention within each sequence; keys and values are added to their caches first. */
-export function attention(step: StepOf<'attention'>): WasmKernel[] {
+export function attention(step: StepOf<'attention'>, context: Pick<RuleContext, 'features' | 'threads'>): WasmKernel[] {
+  if (step.products === 'int8') return [int8Attention(step, context)]
   if (step.cache === undefined) return [attend(step)]
   const append = step.cacheDtype === 'int8' ? appendCodes : appendFloats
   const ranges = rangesWord(step.heads, step.value.columns / step.keyValueHeads)

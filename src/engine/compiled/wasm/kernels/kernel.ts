@@ -1,7 +1,7 @@
 import type { View } from '../../plan/steps.js'
 import type { StepKernel, Word } from '../../program.js'
 import type { FunctionBuilder, Local } from '../function.js'
-import { f32, f32x4, i32, integers, type Statement, select, type Value, v128 } from '../values.js'
+import { f32, f32x4, i32, i32x4, integers, type Statement, select, type Value, v128 } from '../values.js'
 
 /** Writes the body of a kernel: a function of one parameter, the address of its words. */
 export type KernelCode = (f: FunctionBuilder) => void
@@ -110,6 +110,12 @@ export function reduce(
 ): Local<'f32'> {
   const lane = (i: number) => f32x4.extract_lane(vector, i)
   return f.local('f32', combine(combine(lane(0), lane(2)), combine(lane(1), lane(3))))
+}
+
+/** The largest of four integers. */
+export function largestLane(vector: Local<'v128'>): Address {
+  const lane = (i: number) => i32x4.extract_lane(vector, i)
+  return larger(larger(lane(0), lane(2)), larger(lane(1), lane(3)))
 }
 
 /** The float32 whose bits a word holds. */

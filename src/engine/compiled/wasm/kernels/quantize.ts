@@ -25,6 +25,11 @@ const rounding = 1.5 * 2 ** 23
 const roundingBits = new Int32Array(Float32Array.of(rounding).buffer)[0]
 const largestRounded = 2 ** 21
 
+/** The nearest integers, halves to even, of numbers below 2^22. */
+export function nearestIntegers(f: FunctionBuilder, x: Vector): Vector {
+  return i32x4.sub(f32x4.add(x, f.floats(rounding)), f.integers(roundingBits))
+}
+
 /** What `codesOfFloats` takes off for a zero point. */
 export function codeOffset(zeroPoint: number): number {
   return roundingBits - zeroPoint

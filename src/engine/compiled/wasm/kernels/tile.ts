@@ -9,7 +9,7 @@ import { codesOfFloats } from './quantize.js'
 
 /** How sums of products are made: the widths of a tile, and one step along the inputs. */
 export interface ProductForm {
-  readonly name: 'float32' | 'bytes' | 'words'
+  readonly name: 'float32' | 'bytes' | 'single bytes' | 'words' | 'word pairs'
   /** Rows and vectors of four columns of a tile: as many sums as the registers of x64 hold beside what they are made from. */
   readonly rows: number
   readonly vectors: number
@@ -37,6 +37,17 @@ const bytesForm = {
   multiply: (f, activations, weights, sum) => addDot(f, weights, activations, sum),
 } as const satisfies Partial<ProductForm>
 
+const wordsForm = {
+  name: 'words',
+  rows: 2,
+  vectors: 4,
+  group: 2,
+  inputBytes: 2,
+  weightBytes: 1,
+  load: v128.load8x8_s,
+  multiply: (_, activations, weights, sum) => i32x4.add(sum, i32x4.dot_i16x8_s(weights, activations)),
+} as const satisfies ProductForm
+
 export const productForms = {
   float32: {
     name: 'float32',
@@ -53,15 +64,12 @@ export const productForms = {
     pairs: { ...bytesForm, vectors: 4, coupled: true },
     quads: { ...bytesForm, vectors: 6 },
   },
-  words: {
-    name: 'words',
-    rows: 2,
-    vectors: 4,
-    group: 2,
-    inputBytes: 2,
-    weightBytes: 1,
-    load: v128.load8x8_s,
-    multiply: (_, activations, weights, sum) => i32x4.add(sum, i32x4.dot_i16x8_s(weights, activations)),
+  words: wordsForm,
+  /** Codes that are made by kernels: of 7 bits on one side, in any order; weights that are words already. */
+  made: {
+    none: { ...wordsForm, name: 'word pairs', weightBytes: 2, load: v128.load },
+    pairs: { ...bytesForm, name: 'single bytes', vectors: 4 },
+    quads: { ...bytesForm, vectors: 4 },
   },
 } as const satisfies Record<string, ProductForm | Record<string, ProductForm>>
 
