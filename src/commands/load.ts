@@ -27,7 +27,8 @@ export interface LoadOptions extends CommandOptions {
    */
   readonly cache?: CacheDtype
   /**
-   * What the engine `compiled` multiplies in the attention of encoders. Default `float32`; `int8` is faster and changes numbers a little. Attention with caches or soft caps stays in float32.
+   * What the engine `compiled` multiplies in the attention of encoders. Default `float32`; `int8` is faster and changes numbers a little. Attention
+   * with caches or soft caps stays in float32.
    */
   readonly attention?: AttentionProducts
   /** How many threads work for it. Default: as many as the processor has cores, 8 at most. */

@@ -220,6 +220,7 @@ export const instructions = {
   'i32x4.relaxed_laneselect': 'vvv:v FD 10B',
   'f32x4.relaxed_min': 'vv:v FD 10D',
   'f32x4.relaxed_max': 'vv:v FD 10E',
+  'i16x8.relaxed_q15mulr_s': 'vv:v FD 111',
   'i16x8.relaxed_dot_i8x16_i7x16_s': 'vv:v FD 112',
   'i32x4.relaxed_dot_i8x16_i7x16_add_s': 'vvv:v FD 113',
 } as const

@@ -13,6 +13,8 @@ export interface MemoryImport {
 export interface WasmFeatures {
   /** `f32x4.relaxed_madd`, fused or not. */
   readonly multiplyAdd: boolean
+  /** `i16x8.relaxed_q15mulr_s`, exact but for the product of the two lowest numbers. */
+  readonly roundedProduct: boolean
   /**
    * Which products of signed bytes with small numbers are exact and fastest: `pairs` by `i16x8.relaxed_dot_i8x16_i7x16_s`, `quads` by
    * `i32x4.relaxed_dot_i8x16_i7x16_add_s`, which is best where the processor adds four products by itself.
@@ -24,7 +26,7 @@ export interface WasmFeatures {
   readonly pairBits: 16 | 32
 }
 
-export const baselineFeatures: WasmFeatures = { multiplyAdd: false, dot: 'none', largestCode: 127, pairBits: 16 }
+export const baselineFeatures: WasmFeatures = { multiplyAdd: false, roundedProduct: false, dot: 'none', largestCode: 127, pairBits: 16 }
 
 interface Signature {
   readonly parameters: readonly ValueType[]

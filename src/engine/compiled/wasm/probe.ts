@@ -26,6 +26,10 @@ const small = Uint8Array.of(127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 12
 const factors = Float32Array.of(3, -5, 0.5, 7)
 const multipliers = Float32Array.of(2, 4, -6, 0)
 
+/** In units of 2^-15: halves of a unit of either sign, the largest products, and what rounds to zero. */
+const fractions = Int16Array.of(1, -1, 3, -3, 32767, -32768, 12345, 127)
+const others = Int16Array.of(16384, 16384, 16384, 16384, 32767, 32767, -32767, 128)
+
 /** With unsigned bytes: the largest pairs that fit in 16 bits. */
 const halved = Int8Array.of(-128, 0, -64, -64, 127, 1, 64, 64, -128, 127, -1, 1, 0, 5, -77, 100)
 const unsigned = Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 128, 200, 255, 0, 129, 254)
@@ -53,6 +57,13 @@ const trials = {
     operation: (a, b, sum) => i32x4.trunc_sat_f32x4_s(f32x4.relaxed_madd(a, b, f32x4.convert_i32x4_s(sum))),
     step: (lane) => factors[lane] * multipliers[lane],
   },
+  roundedProduct: {
+    first: new Uint8Array(fractions.buffer),
+    second: new Uint8Array(others.buffer),
+    start: [1000003, -7, 2 ** 30, -(2 ** 30)],
+    operation: (a, b, sum) => i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(i16x8.relaxed_q15mulr_s(a, b))),
+    step: (lane) => [2 * lane, 2 * lane + 1].reduce((sum, i) => sum + ((fractions[i] * others[i] + 2 ** 14) >> 15), 0),
+  },
   pairs: { ...productsOf(signed, small), operation: dots.pairs },
   quads: { ...productsOf(signed, small), operation: dots.quads },
 } as const satisfies Readonly<Record<string, Trial>>
@@ -62,14 +73,20 @@ const trials = {
  * best one: either may be wrong.
  */
 export async function probe(): Promise<WasmFeatures> {
-  const [multiplyAdd, pairs, quads] = await Promise.all([proved(trials.multiplyAdd), proved(trials.pairs), proved(trials.quads)])
+  const { multiplyAdd, roundedProduct, pairs, quads } = await provedTrials()
   const dot = pairs && quads ? (fastest(quads) < fastest(pairs) ? 'quads' : 'pairs') : quads ? 'quads' : pairs ? 'pairs' : 'none'
-  if (dot === 'none') return { ...baselineFeatures, multiplyAdd: multiplyAdd !== undefined }
+  const proofs = { multiplyAdd: multiplyAdd !== undefined, roundedProduct: roundedProduct !== undefined }
+  if (dot === 'none') return { ...baselineFeatures, ...proofs }
   const operation = dots[dot]
   const [bytes, sums] = await Promise.all(
     [productsOf(halved, unsigned), productsOf(signed, unsigned)].map((given) => proved({ ...given, operation })),
   )
-  return { multiplyAdd: multiplyAdd !== undefined, dot, largestCode: bytes ? 255 : 127, pairBits: bytes && sums ? 32 : 16 }
+  return { ...proofs, dot, largestCode: bytes ? 255 : 127, pairBits: bytes && sums ? 32 : 16 }
+}
+
+async function provedTrials(): Promise<Readonly<Record<keyof typeof trials, Run | undefined>>> {
+  const found = await Promise.all(Object.entries(trials).map(async ([name, trial]) => [name, await proved(trial)] as const))
+  return Object.fromEntries(found) as Record<keyof typeof trials, Run | undefined>
 }
 
 /** The trial's function where it never goes wrong. */

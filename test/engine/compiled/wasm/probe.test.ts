@@ -12,9 +12,9 @@ const validates = WebAssembly.validate(module.bytes())
 
 describe('the probe', () => {
   it('claims no instruction that does not validate', async () => {
-    const { multiplyAdd, dot } = await probe()
-    if (!validates) expect({ multiplyAdd, dot }).toEqual({ multiplyAdd: false, dot: 'none' })
-    else expect(multiplyAdd).toBe(true)
+    const { multiplyAdd, roundedProduct, dot } = await probe()
+    if (!validates) expect({ multiplyAdd, roundedProduct, dot }).toEqual({ multiplyAdd: false, roundedProduct: false, dot: 'none' })
+    else expect({ multiplyAdd, roundedProduct }).toEqual({ multiplyAdd: true, roundedProduct: true })
   })
 
   it('is made once', () => {

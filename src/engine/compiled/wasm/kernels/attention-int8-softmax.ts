@@ -2,7 +2,7 @@ import { highestCode, powerCoefficients, squarings, thresholds } from '../../ref
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder } from '../module.js'
 import { f32, f32x4, i8x16, i16x8, i32, i32x4, integers, type Value, v128 } from '../values.js'
-import { largestLane, type Vector } from './kernel.js'
+import { largestLane } from './kernel.js'
 import { nearestIntegers } from './quantize.js'
 import type { ProductForm } from './tile.js'
 
@@ -53,7 +53,7 @@ export function softmaxOfCodes(module: ModuleBuilder, form: ProductForm): Functi
 /** Weights of eight keys by their exponents. */
 function weightsOf(f: FunctionBuilder, exponents: Value<'v128'>): Local<'v128'> {
   const words = (value: number) => f.integers(...eightWords([value]))
-  const product = (a: Vector, b: Vector) => i16x8.q15mulr_sat_s(a, b)
+  const product = f.module.features.roundedProduct ? i16x8.relaxed_q15mulr_s : i16x8.q15mulr_sat_s
   const x = f.local('v128', exponents)
   const power = f.local('v128', words(powerCoefficients[powerCoefficients.length - 1]))
   for (const coefficient of powerCoefficients.slice(0, -1).reverse()) f.set(power, i16x8.add(product(power, x), words(coefficient)))
