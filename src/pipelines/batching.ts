@@ -3,7 +3,7 @@ import { batches } from '../data/select.js'
 import type { Output } from '../engine/session.js'
 import { type Encoded, type Encoding, pad } from './encoding.js'
 import { feedsOfEncoding, textFeeds } from './feeds.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 
 export interface BatchRunOptions {
   /** Texts that run together. Default 32. */
@@ -28,7 +28,7 @@ export interface BatchResult {
  * @param output name of the output to compute
  */
 export async function* runBatches(
-  pipeline: Pipeline,
+  model: LoadedModel,
   encoded: readonly Encoded[],
   output: string,
   { batchSize = 32, signal, onBatch }: BatchRunOptions = {},
@@ -38,9 +38,9 @@ export async function* runBatches(
     throwIfAborted(signal)
     const encoding = pad(
       rows.map((row) => encoded[row]),
-      { padId: pipeline.tokenizer.padId },
+      { padId: model.tokenizer.padId },
     )
-    const results = await pipeline.session.run(textFeeds(pipeline.session, feedsOfEncoding(encoding)), { outputs: [output], signal })
+    const results = await model.session.run(textFeeds(model.session, feedsOfEncoding(encoding)), { outputs: [output], signal })
     yield { rows, encoding, output: results[output] }
     results[output].dispose()
     onBatch?.(rows.length)
@@ -52,12 +52,12 @@ export async function* runBatches(
  *
  * @throws TinsmithError `bad-input` that names what the graph has instead
  */
-export function outputNamed(pipeline: Pipeline, purpose: string, names: readonly string[], rank: number): string {
-  const { outputs } = pipeline.session
+export function outputNamed(model: LoadedModel, purpose: string, names: readonly string[], rank: number): string {
+  const { outputs } = model.session
   const found = names.find((name) => outputs.some((port) => port.name === name && (port.shape.length === rank || !port.shape.length)))
   if (found) return found
   throw badInput(`the model cannot ${purpose}: it has no output ${names.join(' or ')} of rank ${rank}`, {
-    where: pipeline.name,
+    where: model.name,
     hint: `It has ${outputs.map(({ name, shape }) => `${name} [${shape.join(', ')}]`).join(', ')}.`,
   })
 }

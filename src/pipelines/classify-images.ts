@@ -3,7 +3,7 @@ import { type ImageSource, readImage } from '../data/index.js'
 import { type BatchRunOptions, outputNamed } from './batching.js'
 import { type Classification, classificationsOf } from './classify.js'
 import { rowsOf } from './embed.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 
 /**
  * The raw scores [labels] of each image, in the order of the images. Files are decoded batch by batch.
@@ -11,12 +11,12 @@ import type { Pipeline } from './pipeline.js'
  * @throws TinsmithError `bad-input` when the model reads no images or a file is none
  */
 export async function classifyImageLogits(
-  pipeline: Pipeline,
+  model: LoadedModel,
   images: readonly ImageSource[],
   { batchSize = 32, signal, onBatch }: BatchRunOptions = {},
 ): Promise<Float32Array[]> {
-  const output = outputNamed(pipeline, 'classify', ['logits'], 2)
-  const { imageProcessor, session } = pipeline
+  const output = outputNamed(model, 'classify', ['logits'], 2)
+  const { imageProcessor, session } = model
   const logits: Float32Array[] = []
   for (let at = 0; at < images.length; at += batchSize) {
     throwIfAborted(signal)
@@ -31,9 +31,9 @@ export async function classifyImageLogits(
 
 /** All labels with their scores for each image, the best first; scores as those of texts. */
 export async function classifyImages(
-  pipeline: Pipeline,
+  model: LoadedModel,
   images: readonly ImageSource[],
   options: BatchRunOptions = {},
 ): Promise<Classification[][]> {
-  return (await classifyImageLogits(pipeline, images, options)).map((row) => classificationsOf(row, pipeline.config))
+  return (await classifyImageLogits(model, images, options)).map((row) => classificationsOf(row, model.config))
 }

@@ -1,7 +1,7 @@
 import type { Config } from '../ir/index.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
 import { rowsOf } from './embed.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 import type { TextOrPair } from './tokenizer.js'
 
 /** A label and how sure the model is of it. */
@@ -12,14 +12,14 @@ export interface Classification {
 
 /** The raw scores [labels] of each text or pair, in the order of the texts. */
 export async function classifyLogits(
-  pipeline: Pipeline,
+  model: LoadedModel,
   texts: readonly TextOrPair[],
   options: BatchRunOptions = {},
 ): Promise<Float32Array[]> {
-  const output = outputNamed(pipeline, 'classify', ['logits'], 2)
-  const encoded = texts.map((text) => pipeline.tokenizer.encodeOne(text))
+  const output = outputNamed(model, 'classify', ['logits'], 2)
+  const encoded = texts.map((text) => model.tokenizer.encodeOne(text))
   const logits = new Array<Float32Array>(texts.length)
-  for await (const { rows, output: result } of runBatches(pipeline, encoded, output, options)) {
+  for await (const { rows, output: result } of runBatches(model, encoded, output, options)) {
     const scores = rowsOf(result)
     rows.forEach((text, row) => {
       logits[text] = scores[row]
@@ -33,11 +33,11 @@ export async function classifyLogits(
  * config.json's `problem_type` is `multi_label_classification` or there is one label (as it is for `regression`).
  */
 export async function classify(
-  pipeline: Pipeline,
+  model: LoadedModel,
   texts: readonly TextOrPair[],
   options: BatchRunOptions = {},
 ): Promise<Classification[][]> {
-  return (await classifyLogits(pipeline, texts, options)).map((row) => classificationsOf(row, pipeline.config))
+  return (await classifyLogits(model, texts, options)).map((row) => classificationsOf(row, model.config))
 }
 
 /** All labels with their scores, the best first, from raw scores [labels]. */

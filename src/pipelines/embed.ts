@@ -1,6 +1,6 @@
 import { numbersOf } from '../numbers/dtype.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 import { pool } from './pooling.js'
 
 /**
@@ -9,13 +9,13 @@ import { pool } from './pooling.js'
  *
  * @throws TinsmithError `bad-input` when the graph gives no vectors
  */
-export async function embed(pipeline: Pipeline, texts: readonly string[], options: BatchRunOptions = {}): Promise<Float32Array[]> {
-  const encoded = texts.map((text) => pipeline.tokenizer.encodeOne(text))
+export async function embed(model: LoadedModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Float32Array[]> {
+  const encoded = texts.map((text) => model.tokenizer.encodeOne(text))
   const vectors = new Array<Float32Array>(texts.length)
-  const whole = pipeline.session.outputs.some(({ name }) => name === 'sentence_embedding')
-  const output = whole ? 'sentence_embedding' : outputNamed(pipeline, 'embed', ['last_hidden_state', 'token_embeddings', 'logits'], 3)
-  for await (const { rows, encoding, output: result } of runBatches(pipeline, encoded, output, options)) {
-    const pooled = whole ? rowsOf(result) : pool(result, encoding.attention_mask, pipeline.pooling)
+  const whole = model.session.outputs.some(({ name }) => name === 'sentence_embedding')
+  const output = whole ? 'sentence_embedding' : outputNamed(model, 'embed', ['last_hidden_state', 'token_embeddings', 'logits'], 3)
+  for await (const { rows, encoding, output: result } of runBatches(model, encoded, output, options)) {
+    const pooled = whole ? rowsOf(result) : pool(result, encoding.attention_mask, model.pooling)
     rows.forEach((text, row) => {
       vectors[text] = pooled[row]
     })

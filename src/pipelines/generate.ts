@@ -4,7 +4,7 @@ import type { Feeds, Output, Session, TokenSequence } from '../engine/session.js
 import { type NDArray, ndarray, numbersOf } from '../numbers/dtype.js'
 import { outputNamed } from './batching.js'
 import { cachePairs, oneElement, textFeeds } from './feeds.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 import { indexOfLargest, isGreedy, nextToken, type SamplingOptions } from './sampling.js'
 import { StopFilter } from './stop-filter.js'
 import type { Message } from './tokenizer.js'
@@ -108,9 +108,9 @@ function lastRow(logits: NDArray): Float32Array {
 }
 
 /** The text that follows a prompt or conversation, without the prompt. */
-export async function generate(pipeline: Pipeline, prompt: string | readonly Message[], options: GenerateOptions = {}): Promise<string> {
+export async function generate(model: LoadedModel, prompt: string | readonly Message[], options: GenerateOptions = {}): Promise<string> {
   const pieces: string[] = []
-  for await (const piece of streamText(pipeline, prompt, options)) pieces.push(piece)
+  for await (const piece of streamText(model, prompt, options)) pieces.push(piece)
   return pieces.join('')
 }
 
@@ -121,16 +121,16 @@ export async function generate(pipeline: Pipeline, prompt: string | readonly Mes
  * @throws TinsmithError `bad-input` when the model does not generate text, has no chat template, or the prompt fills its limit
  */
 export async function* streamText(
-  pipeline: Pipeline,
+  model: LoadedModel,
   prompt: string | readonly Message[],
   options: GenerateOptions = {},
 ): AsyncGenerator<string> {
-  outputNamed(pipeline, 'generate', ['logits'], 3)
-  const ids = promptIds(pipeline, prompt)
-  const { tokenizer } = pipeline
+  outputNamed(model, 'generate', ['logits'], 3)
+  const ids = promptIds(model, prompt)
+  const { tokenizer } = model
   const room = tokenizer.maxLength - ids.length
   if (room <= 0)
-    throw badInput(`the prompt has ${ids.length} tokens and the model reads at most ${tokenizer.maxLength}`, { where: pipeline.name })
+    throw badInput(`the prompt has ${ids.length} tokens and the model reads at most ${tokenizer.maxLength}`, { where: model.name })
   const decoder = tokenizer.streamDecoder(ids.slice(-decoderContext))
   const filter = new StopFilter(options.stop ?? [])
   const give = function* (piece: string) {
@@ -138,8 +138,8 @@ export async function* streamText(
     options.onText?.(piece)
     yield piece
   }
-  const idsOptions = { ...options, maxNewTokens: Math.min(options.maxNewTokens ?? 128, room), stopIds: stopIdsOf(pipeline) }
-  for await (const id of generateIds(pipeline.session, ids, idsOptions)) {
+  const idsOptions = { ...options, maxNewTokens: Math.min(options.maxNewTokens ?? 128, room), stopIds: stopIdsOf(model) }
+  for await (const id of generateIds(model.session, ids, idsOptions)) {
     yield* give(filter.push(decoder.push(id)))
     if (filter.stopped) return
   }
@@ -147,20 +147,20 @@ export async function* streamText(
   yield* give(filter.end())
 }
 
-function promptIds(pipeline: Pipeline, prompt: string | readonly Message[]): number[] {
-  const { tokenizer } = pipeline
+function promptIds(model: LoadedModel, prompt: string | readonly Message[]): number[] {
+  const { tokenizer } = model
   const ids = typeof prompt === 'string' ? tokenizer.ids(prompt, { specialTokens: true }) : tokenizer.ids(tokenizer.chat(prompt))
   if (ids.length) return ids
-  const start = pipeline.generationConfig['bos_token_id'] ?? pipeline.config['bos_token_id']
+  const start = model.generationConfig['bos_token_id'] ?? model.config['bos_token_id']
   if (typeof start === 'number') return [start]
   throw badInput('the prompt is empty and the model has no token that begins a text', {
-    where: pipeline.name,
+    where: model.name,
     hint: 'Give at least one word.',
   })
 }
 
 /** The ids that end a text: by generation_config.json, else config.json, else the tokenizer. */
-export function stopIdsOf({ generationConfig, config, tokenizer }: Pipeline): Set<number> {
+export function stopIdsOf({ generationConfig, config, tokenizer }: LoadedModel): Set<number> {
   const ids = [generationConfig['eos_token_id'] ?? config['eos_token_id'] ?? tokenizer.eosId].flat()
   return new Set(ids.filter((id) => typeof id === 'number'))
 }

@@ -5,6 +5,7 @@ export { cachePairs, emptyCache, feedsOfEncoding, isCache, positionsOf, type Tex
 export { type GenerateIdsOptions, type GenerateOptions, generateIds, stopIdsOf } from './generate.js'
 export { ImageProcessor, type ImageShape } from './image-processor.js'
 export { createPipeline, type DTypeWord, dtypeSuffixes, type LoadPipelineOptions, load, type OnnxFile, onnxFiles } from './load.js'
+export type { LoadedModel } from './loaded-model.js'
 export { Pipeline, type PipelineKind, type PipelineParts } from './pipeline.js'
 export { defaultPooling, type Pooling, type PoolingMode, pool, readPooling } from './pooling.js'
 export { type Resampling, resizeImage } from './resize-image.js'

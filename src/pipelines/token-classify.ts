@@ -2,7 +2,7 @@ import { numbersOf } from '../numbers/dtype.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
 import { argmax, labelName, softmax } from './classify.js'
 import type { Encoded } from './encoding.js'
-import type { Pipeline } from './pipeline.js'
+import type { LoadedModel } from './loaded-model.js'
 import type { Tokenizer } from './tokenizer.js'
 
 /** A marked span of a text. */
@@ -33,11 +33,11 @@ interface Word {
  * Named entities (or other spans that labels B- and I- mark) of each text. Words are runs of letters and digits or
  * single other characters; a word has the label of its first token.
  */
-export async function findEntities(pipeline: Pipeline, texts: readonly string[], options: BatchRunOptions = {}): Promise<Entity[][]> {
+export async function findEntities(model: LoadedModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Entity[][]> {
   const words = texts.map(splitWords)
   const labels = await labelPieces(
-    pipeline,
-    words.map((list, i) => wordPieces(pipeline.tokenizer, texts[i], list)),
+    model,
+    words.map((list, i) => wordPieces(model.tokenizer, texts[i], list)),
     options,
   )
   return texts.map((text, i) => spansOf(text, words[i], labels[i]))
@@ -45,13 +45,13 @@ export async function findEntities(pipeline: Pipeline, texts: readonly string[],
 
 /** The label of each of given words (a tokenized data set); words beyond the model's limit have the label `O`. */
 export async function labelWords(
-  pipeline: Pipeline,
+  model: LoadedModel,
   sentences: readonly (readonly string[])[],
   options: BatchRunOptions = {},
 ): Promise<LabelledWord[][]> {
   return labelPieces(
-    pipeline,
-    sentences.map((words) => sentencePieces(pipeline.tokenizer, words)),
+    model,
+    sentences.map((words) => sentencePieces(model.tokenizer, words)),
     options,
   )
 }
@@ -79,11 +79,11 @@ function wordPieces(tokenizer: Tokenizer, text: string, words: readonly Word[]):
   return spaced.flat().join() === whole || spaced.flat().length < plain.flat().length ? spaced : plain
 }
 
-async function labelPieces(pipeline: Pipeline, pieces: readonly number[][][], options: BatchRunOptions): Promise<LabelledWord[][]> {
-  const output = outputNamed(pipeline, 'label tokens', ['logits'], 3)
-  const encoded = pieces.map((words) => pipeline.tokenizer.wrap(words.flat()))
+async function labelPieces(model: LoadedModel, pieces: readonly number[][][], options: BatchRunOptions): Promise<LabelledWord[][]> {
+  const output = outputNamed(model, 'label tokens', ['logits'], 3)
+  const encoded = pieces.map((words) => model.tokenizer.wrap(words.flat()))
   const labels = new Array<LabelledWord[]>(pieces.length)
-  for await (const { rows, encoding, output: result } of runBatches(pipeline, encoded, output, options)) {
+  for await (const { rows, encoding, output: result } of runBatches(model, encoded, output, options)) {
     const [, length, width] = result.shape
     const data = numbersOf(result)
     rows.forEach((text, row) => {
@@ -94,7 +94,7 @@ async function labelPieces(pipeline: Pipeline, pieces: readonly number[][][], op
         const at = (row * length + start + position) * width
         const scores = softmax(data.subarray(at, at + width))
         const best = argmax(scores)
-        return { label: labelName(pipeline.config, best), score: scores[best] }
+        return { label: labelName(model.config, best), score: scores[best] }
       })
     })
   }

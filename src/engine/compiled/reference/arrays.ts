@@ -9,6 +9,13 @@ export interface Rows<A extends Float32Array | Uint8Array = Float32Array | Uint8
   readonly columns: number
 }
 
+/** Keys or values of one sequence: [tokens, columns]. */
+export interface Past {
+  readonly data: Float32Array
+  readonly stride: number
+  readonly tokens: number
+}
+
 /** An arena laid out by a plan; filled with NaN and 255, so that what is read before it was written shows. */
 export class Arena {
   readonly #memory: ArrayBuffer

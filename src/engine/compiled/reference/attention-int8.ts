@@ -1,8 +1,7 @@
 import { roundHalfEven } from '../../../numbers/rounding.js'
 import type { StepOf } from '../plan/steps.js'
 import { chebyshevPolynomial } from '../polynomial.js'
-import type { Rows } from './arrays.js'
-import type { Past } from './attention.js'
+import type { Past, Rows } from './arrays.js'
 import { smallestScale } from './quantize.js'
 
 const round = Math.fround

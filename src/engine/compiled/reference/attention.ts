@@ -1,13 +1,6 @@
 import type { StepOf } from '../plan/steps.js'
-import type { Rows } from './arrays.js'
+import type { Past, Rows } from './arrays.js'
 import { attendByCodes } from './attention-int8.js'
-
-/** Keys or values of one sequence: [tokens, columns]. */
-export interface Past {
-  readonly data: Float32Array
-  readonly stride: number
-  readonly tokens: number
-}
 
 type Attention = StepOf<'attention'>
 

@@ -1,6 +1,7 @@
 import type { StepKind, StepOf } from '../plan/steps.js'
 import { isView, scaledColumns } from '../plan/steps.js'
-import { attend, type Past } from './attention.js'
+import type { Past } from './arrays.js'
+import { attend } from './attention.js'
 import { activationFunctions, binaryOperators } from './functions.js'
 import { linear } from './linear.js'
 import { encoder, rowOf } from './quantize.js'

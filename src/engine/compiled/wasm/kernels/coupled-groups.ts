@@ -1,7 +1,6 @@
 import { roundUp } from '../../plan/steps.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { i16x8, i32, i32x4, v128 } from '../values.js'
-import type { ProductForm } from './tile.js'
 
 /** Products of bytes are made four inputs at a time, and added in pairs: to numbers of 16 bits. */
 const [groupInputs, pairInputs] = [4, 2]
@@ -85,7 +84,6 @@ export function writeGroupList(bytes: Uint8Array, at: number, { couples, groups 
 /** Adds the products of all `groups` to the sums [rows][vectors], as the panel's list says. `inputs` leads to the rows, `panel` to the list. */
 export function emitCoupledProducts(
   f: FunctionBuilder,
-  form: ProductForm,
   sums: readonly (readonly Local<'v128'>[])[],
   { inputs, panel, groups }: { readonly inputs: readonly Local<'i32'>[]; readonly panel: Local<'i32'>; readonly groups: Local<'i32'> },
 ): void {
@@ -98,7 +96,7 @@ export function emitCoupledProducts(
     const offsets = Array.from({ length: count }, (_, i) => f.local('i32', i32.load16_u(list, 4 + 2 * i)))
     const activations = inputs.map((input) => offsets.map((offset) => f.local('v128', v128.load32_splat(i32.add(input, offset)))))
     for (let v = 0; v < vectors; v++) {
-      const codes = offsets.map((_, i) => f.local('v128', form.load(weights, 16 * (i * vectors + v))))
+      const codes = offsets.map((_, i) => f.local('v128', v128.load(weights, 16 * (i * vectors + v))))
       for (const [row, factors] of activations.entries()) {
         const [first, ...others] = factors.map((factor, i) => i16x8.relaxed_dot_i8x16_i7x16_s(codes[i], factor))
         f.set(product, others.length ? i16x8.add(first, others[0]) : first)

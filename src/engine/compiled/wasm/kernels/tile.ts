@@ -181,7 +181,7 @@ function emitProducts(
 ): void {
   const inputs = sums.map((_, row) => f.local('i32', i32.add(t.input, i32.mul(t.inputStride, row))))
   if (form.coupled) {
-    emitCoupledProducts(f, form, sums, { inputs, panel: weights, groups: t.groups })
+    emitCoupledProducts(f, sums, { inputs, panel: weights, groups: t.groups })
     return
   }
   const vectors = sums[0].length
