@@ -37,19 +37,10 @@ const call = /\bimport\(\s*(?:\/\*.*?\*\/\s*)*['"]([^'"]+)['"]/g
 /**
  * What a module imports or exports from.
  *
- * @returns {{ name: string, typeOnly: boolean, dynamic: boolean }[]} `typeOnly`: nothing of it is left when the program runs; `dynamic`: by `import()`
+ * @returns {{ name: string, typeOnly: boolean, dynamic: boolean }[]} `typeOnly`: nothing of it is left when the program runs (a list of `type` names leaves the import); `dynamic`: by `import()`
  */
 export function importsOf(source) {
   const code = source.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, '').replace(/^[ \t]*\/\/.*$/gm, '')
-  const statements = [...code.matchAll(statement)].map(([, names, name]) => ({ name, typeOnly: namesTypes(names), dynamic: false }))
+  const statements = [...code.matchAll(statement)].map(([, names, name]) => ({ name, typeOnly: /^\s*type\b/.test(names), dynamic: false }))
   return [...statements, ...[...code.matchAll(call)].map(([, name]) => ({ name, typeOnly: false, dynamic: true }))]
-}
-
-function namesTypes(names) {
-  if (/^\s*type\b/.test(names)) return true
-  const list = /^\s*\{([\s\S]*)\}\s*$/
-    .exec(names)?.[1]
-    .split(',')
-    .map((name) => name.trim())
-  return Boolean(list) && list.every((name) => !name || name.startsWith('type '))
 }
