@@ -1,6 +1,7 @@
 import { cacheOffset, type Plan } from '../plan/plan.js'
 import { isView, type RowKind, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { sequenceWords, viewOffset, type Word } from '../program.js'
+import { alone, type Member, shareOf } from '../team.js'
 
 /** Where a slot's parts lie; they move as runs have more rows. */
 export interface Places {
@@ -30,13 +31,13 @@ type Quantity = (typeof quantities)[number]
 type LinearWord = Readonly<Partial<Record<Quantity, number>>>
 
 /**
- * What lies in front of a slot's lists, each word in a line of the cache of its own: the one that cancels a run; how many threads of a team have come,
- * what the first of them has decided, and whether it has done all the work alone; and the counter of arrivals at barriers.
+ * What lies in front of a slot's lists, each word in a line of the cache of its own: the one that cancels a run; how many threads of a team have
+ * arrived, what the first of them has decided, and whether it has done all the work alone; and how many times threads have come to barriers.
  */
-export const slotHeader = { cancel: 0, came: 64, decision: 128, done: 192, arrivals: 256, bytes: 320 } as const
+export const slotHeader = { cancel: 0, arrived: 64, decision: 128, done: 192, passed: 256, bytes: 320 } as const
 
 /** A word of a call: what kernels ask for, or the address of a word in front of the lists. */
-export type ListWord = Word | { readonly header: 'cancel' | 'arrivals' }
+export type ListWord = Word | { readonly header: 'cancel' | 'passed' }
 
 /** A kernel that a list calls: its function, its words, and whether it is called for a share of the rows of tokens. */
 export interface Call {
@@ -46,14 +47,6 @@ export interface Call {
   readonly step: number
   readonly sharesRows: boolean
 }
-
-/** Which thread of a team a list is for. */
-export interface Share {
-  readonly part: number
-  readonly parts: number
-}
-
-const alone: Share = { part: 0, parts: 1 }
 
 /** The list and blocks of words that a thread calls kernels with. */
 export class Layout {
@@ -84,7 +77,7 @@ export class Layout {
     readonly calls: readonly Call[],
     private readonly constants: ReadonlyMap<ArrayBufferView, number>,
     private readonly rowScratch: RowScratch,
-    private readonly share: Share = alone,
+    private readonly member: Member = alone,
   ) {
     this.numbers = [...plan.numbers, 'index']
     let imageBytes = 0
@@ -105,22 +98,16 @@ export class Layout {
 
   /** All words for a run of so many rows. */
   fill(blocks: number, places: Places, rows: Readonly<Record<RowKind, number>>, keepLast: boolean): Int32Array {
-    const [before, own] = this.#shareOf(rows.token)
     const remaining = keepLast ? rows.sequence : rows.token
-    const [remainingBefore, remainingOwn] = this.#shareOf(remaining)
     const kept = keepLast ? rows.sequence : 0
-    const shares = { before, own, kept, remaining, remainingBefore, remainingOwn }
+    const [before, end] = shareOf(rows.token, this.member)
+    const [remainingBefore, remainingEnd] = shareOf(remaining, this.member)
+    const shares = { before, own: end - before, kept, remaining, remainingBefore, remainingOwn: remainingEnd - remainingBefore }
     const amounts: Readonly<Record<Quantity, number>> = { one: 1, blocks, ...places, ...rows, ...shares }
     const values = quantities.map((quantity) => amounts[quantity])
     const words = new Int32Array(this.bytes / 4)
     for (let i = 0; i < this.#terms.length; i += 3) words[this.#terms[i]] += this.#terms[i + 2] * values[this.#terms[i + 1]]
     return words
-  }
-
-  #shareOf(rows: number): [before: number, own: number] {
-    const { part, parts } = this.share
-    const [before, end] = [part, part + 1].map((one) => Math.floor((one * rows) / parts))
-    return [before, end - before]
   }
 
   #wordsOf({ words, step, sharesRows }: Call): LinearWord[] {

@@ -1,11 +1,8 @@
-import { describePlan } from '../plan/describe.js'
 import type { Plan } from '../plan/plan.js'
 import type { RowKind } from '../plan/steps.js'
-import { type Call, Layout, type ListWord, RowScratch, type Share } from './layout.js'
+import { type Member, operationsPerToken, teamOperations } from '../team.js'
+import { type Call, Layout, type ListWord, RowScratch } from './layout.js'
 import { callsAlone, callsOfTeam, type PlacedKernel } from './team.js'
-
-/** Multiplications and additions of a run that are worth the threads of a team. */
-const teamOperations = 5e6
 
 /** Below so many rows for each thread, products are split by columns. */
 const fewRows = 2
@@ -31,14 +28,14 @@ export class Lists {
     const calls = callsAlone(kernels)
     this.rowScratch = new RowScratch(calls)
     this.alone = this.#layout(calls)
-    this.#operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
+    this.#operations = operationsPerToken(plan)
   }
 
   /** The lists of a team's threads for a run that has all threads for itself; none where one thread does it better. */
   together({ token }: Readonly<Record<RowKind, number>>): readonly Layout[] {
     if (this.barrier === undefined || this.parts < 2 || this.#operations * token < teamOperations) return []
     const few = token < fewRows * this.parts
-    const words = (target: number): ListWord[] => [{ header: 'arrivals' }, target, { header: 'cancel' }]
+    const words = (target: number): ListWord[] => [{ header: 'passed' }, target, { header: 'cancel' }]
     const team =
       this.#teams.get(few) ??
       callsOfTeam(this.kernels, this.plan, this.parts, few, { function: this.barrier, words }).map((calls, part) =>
@@ -48,7 +45,7 @@ export class Lists {
     return team
   }
 
-  #layout(calls: readonly Call[], share?: Share): Layout {
-    return new Layout(this.plan, calls, this.addresses, this.rowScratch, share)
+  #layout(calls: readonly Call[], member?: Member): Layout {
+    return new Layout(this.plan, calls, this.addresses, this.rowScratch, member)
   }
 }

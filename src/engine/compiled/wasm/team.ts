@@ -1,5 +1,6 @@
 import { type Step, viewsWritten } from '../plan/steps.js'
 import type { MemoryPlan, Word } from '../program.js'
+import { closed, decisions, listsOfTeam, type SharedKernel } from '../team.js'
 import { TeamBarriers } from '../team-barriers.js'
 import type { FunctionBuilder, FunctionReference, Local } from './function.js'
 import type { WasmKernel } from './kernels/kernel.js'
@@ -18,15 +19,14 @@ export function callsAlone(kernels: readonly PlacedKernel[]): Call[] {
   return kernels.map(({ function: index, words, step }) => ({ function: index, words, step, sharesRows: false }))
 }
 
-/** What threads of a team wait with for each other: the function, and where the counter of arrivals and the word that cancels lie. */
+/** What threads of a team wait with for each other: the function, and where their count and the word that cancels lie. */
 export interface Barrier {
   readonly function: number
   readonly words: (target: number) => readonly ListWord[]
 }
 
 /**
- * The calls of each thread of a team. Where a kernel needs what other threads have written, or writes where they read or write, all meet at a
- * barrier first.
+ * The calls of each thread of a team.
  *
  * @param few whether there are too few rows to share: then products are split by their columns
  */
@@ -37,22 +37,20 @@ export function callsOfTeam(
   few: boolean,
   barrier: Barrier,
 ): Call[][] {
-  const lists = Array.from({ length: parts }, (): Call[] => [])
-  const barriers = new TeamBarriers(plan)
-  for (const kernel of kernels) {
+  const shared = kernels.map((kernel): SharedKernel<Call> => {
     const { function: index, words, step, shares } = kernel
-    const by = sharesRows(kernel) && !few ? 'token' : shares ? 'all' : 'first'
     const written = new Set(viewsWritten(steps[step]).map(({ buffer }) => buffer))
-    if (barriers.before({ words, step, written }, by)) {
-      const target = barriers.count * parts
-      for (const list of lists) list.push({ function: barrier.function, words: barrier.words(target), step, sharesRows: false })
+    const by = sharesRows(kernel) && !few ? 'token' : shares ? 'all' : 'first'
+    const wordsOf = { token: () => words, all: (part: number) => shares![part], first: (part: number) => (part ? null : words) }[by]
+    const callOf = (part: number) => {
+      const own = wordsOf(part)
+      return own && { function: index, words: own, step, sharesRows: by === 'token' }
     }
-    for (const [part, list] of lists.entries()) {
-      const ownWords = by === 'all' ? shares![part] : words
-      if (ownWords && (by !== 'first' || part === 0)) list.push({ function: index, words: ownWords, step, sharesRows: by === 'token' })
-    }
-  }
-  return lists
+    return { kernel: { words, step, written }, by, callOf }
+  })
+  return listsOfTeam(shared, parts, new TeamBarriers(plan), (target, { step }) => {
+    return { function: barrier.function, words: barrier.words(target), step, sharesRows: false }
+  })
 }
 
 /** Whether a kernel treats every row of tokens by itself. */
@@ -70,7 +68,7 @@ function sharesRows({ words }: PlacedKernel): boolean {
  */
 const [looks, nap] = [150_000, 2_000_000n]
 
-/** Words: the address of the counter of arrivals, how many there are when all have arrived, and the address of the word that cancels. */
+/** Words: the address of how many times threads have come to barriers, how many when all have come to this one, and the address of the word that cancels. */
 export function emitBarrier(f: FunctionBuilder): void {
   const words = f.parameters[0] as Local<'i32'>
   const [counter, target, cancel] = [0, 4, 8].map((at) => f.local('i32', i32.load(words, at)))
@@ -99,12 +97,6 @@ function emitWait(f: FunctionBuilder, word: Local<'i32'>, cancel: Local<'i32'>, 
   )
 }
 
-/** What the thread of a team that comes first decides: that all share the work, or to do all of it because others did not come in time. */
-const decisions = { shared: 1, alone: 2 } as const
-
-/** Added to the number of threads that have come when it is too late. */
-const closed = 2 ** 30
-
 /** What a thread of a team starts with: where the slot's header is, how many threads there are, its own list, and the list of all the work. */
 export const startWords = ['header', 'threads', 'share', 'shareCount', 'alone', 'aloneCount'] as const
 
@@ -121,19 +113,19 @@ export function emitStart(f: FunctionBuilder, drive: FunctionReference): void {
     keyof StartWords,
     Local<'i32'>
   >
-  const [came, decision, done, cancel] = (['came', 'decision', 'done', 'cancel'] as const).map((word) =>
+  const [arrived, decision, done, cancel] = (['arrived', 'decision', 'done', 'cancel'] as const).map((word) =>
     f.local('i32', i32.add(w.header, slotHeader[word])),
   )
   const run = (list: 'share' | 'alone') => f.call<'i32'>(drive, [w[list], w[`${list}Count`], cancel])
-  const before = f.local('i32', i32['atomic.rmw.add'](came, 1))
+  const before = f.local('i32', i32['atomic.rmw.add'](arrived, 1))
   f.if(i32.ge_s(before, closed), () => f.return())
   f.if(
     before,
     () => emitWait(f, decision, cancel, (seen) => seen),
     () => {
       const left = f.local('i32', i32.const(looks))
-      f.while(i32.and(i32.gt_s(left, 0), i32.lt_s(i32['atomic.load'](came), w.threads)), () => f.add(left, -1))
-      const isAlone = f.local('i32', i32.lt_s(i32['atomic.rmw.add'](came, closed), w.threads))
+      f.while(i32.and(i32.gt_s(left, 0), i32.lt_s(i32['atomic.load'](arrived), w.threads)), () => f.add(left, -1))
+      const isAlone = f.local('i32', i32.lt_s(i32['atomic.rmw.add'](arrived, closed), w.threads))
       f.do(i32['atomic.store'](decision, select(isAlone, i32.const(decisions.alone), i32.const(decisions.shared))))
       f.set(left, memory['atomic.notify'](decision, -1))
       f.if(isAlone, () => {

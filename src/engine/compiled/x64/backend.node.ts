@@ -1,7 +1,7 @@
 import type { Backend, Program } from '../backend.js'
-import { describePlan } from '../plan/describe.js'
 import type { Plan } from '../plan/plan.js'
 import { kernelsOf } from '../program.js'
+import { operationsPerToken, teamOperations } from '../team.js'
 import { CompiledPlan } from './compiled-plan.node.js'
 import { ConstantMemory } from './constant-memory.node.js'
 import { contextOf } from './context.js'
@@ -14,9 +14,6 @@ import { TimedPlan } from './timed-plan.node.js'
 
 /** Enough tokens for each read of the weights, few enough for their activations to stay in the caches of a core. */
 const blockTokens = 256
-
-/** Multiplications and additions of a run that are worth the threads of a team. */
-const teamOperations = 5e6
 
 /** Some tens of microseconds. */
 const patience = 200_000
@@ -55,10 +52,9 @@ async function compile(plan: Plan, options: X64ProgramOptions, profile: boolean)
       for (const kernel of await kernelsOf(x64Rules, step, context)) kernels.push(placedKernel(kernel, step, i, placement))
       await constants.filled(mostPending)
     }
-    const operations = describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
     const compiled = new (profile ? TimedPlan : CompiledPlan)(plan, kernels, constants, threads)
     await constants.filled()
-    return new X64Program(compiled, operations, options)
+    return new X64Program(compiled, operationsPerToken(plan), options)
   } catch (error) {
     await constants.filled()
     constants.release()

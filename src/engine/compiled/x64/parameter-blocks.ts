@@ -1,6 +1,7 @@
 import { cacheOffset, type Plan } from '../plan/plan.js'
 import { type Buffer, isView, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { viewOffset, type Word } from '../program.js'
+import { type Member, shareOf } from '../team.js'
 
 /** How many rows a run has of each kind; `remaining` tokens behind the step `keep`, of which last ones are `kept` (0 in runs that keep all). */
 export type RunRows = Readonly<Record<'token' | 'sequence' | 'remaining' | 'kept', number>>
@@ -46,12 +47,6 @@ export type Memory = Buffer | ScratchWord
 
 export type ScratchWord = Extract<Word, { scratch: number }>
 
-/** One of several threads. */
-export interface Member {
-  readonly part: number
-  readonly parts: number
-}
-
 /** A kernel with its words, as a list of calls has it. */
 export interface Call {
   /** Which of the plan's kernels. */
@@ -65,11 +60,6 @@ export interface Call {
 
 /** What there are rows of; `remaining` behind the step `keep`. */
 export type RowCount = 'token' | 'sequence' | 'remaining'
-
-/** The first row of a member's share. */
-export function firstRow(rows: number, part: number, parts: number): number {
-  return Math.ceil((part * rows) / parts)
-}
 
 /** A word that a run fills in: a number of rows, or a place in a region, perhaps that of the first row of the member's share. */
 interface RunWord extends Linear {
@@ -113,11 +103,10 @@ export class ParameterBlocks {
 
   /** Writes what depends on a run: numbers of rows, and the addresses that follow from them. */
   writeRun(memory: Uint32Array, rows: RunRows, addressOf: (region: Region) => number): void {
-    const { part, parts } = this.member
     for (const [region, words] of this.#runWords) {
       const start = region ? addressOf(region) : 0
       for (const word of words) {
-        const [first, end] = word.rows ? [part, part + 1].map((each) => firstRow(rows[word.rows!], each, parts)) : [0, 0]
+        const [first, end] = word.rows ? shareOf(rows[word.rows], this.member) : [0, 0]
         const count = word.count ? (word.rows ? end - first : rows[word.count]) : 0
         writeWord(memory, word.place, start + evaluate(word, rows) + count + (word.bytes ?? 0) * first)
       }

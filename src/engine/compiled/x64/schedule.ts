@@ -1,5 +1,6 @@
 import type { Plan } from '../plan/plan.js'
 import { isView } from '../plan/steps.js'
+import { listsOfTeam, type SharedKernel } from '../team.js'
 import { TeamBarriers } from '../team-barriers.js'
 import type { Call, Memory, RowCount } from './parameter-blocks.js'
 import type { PlacedKernel } from './placed-kernel.js'
@@ -36,28 +37,36 @@ export function callsAlone(kernels: readonly ScheduledKernel[]): Call[] {
   return kernels.map(({ words }, kernel) => ({ kernel, words }))
 }
 
-/**
- * The calls of each thread of a team. Where a kernel needs what other threads have written, or writes where they read or write, all meet at a
- * barrier first.
- */
+/** The calls of each thread of a team. */
 export function callsOfTeam(kernels: readonly ScheduledKernel[], { plan, amounts, parts, functions }: TeamContext): Call[][] {
-  const lists = Array.from({ length: parts }, (): Call[] => [])
   const own = ownMemory(kernels, plan, amounts, parts)
-  const barriers = new TeamBarriers(plan.memory, own)
-  for (const [kernel, placed] of kernels.entries()) {
-    const sharing = sharingOf(placed, amounts, parts, own)
-    if (barriers.before(placed, sharing === 'first' ? 'first' : sharing === 'rows' ? placed.rows! : 'all')) {
-      const values = { team: { shared: 'team' }, target: barriers.count * parts, cancel: { shared: 'cancel' }, ...functions } as const
-      const words = barrierParameters.names.map((name) => values[name])
-      for (const list of lists) list.push({ kernel: 'barrier', words })
+  const shared = kernels.map((placed, kernel) => sharedKernel(placed, kernel, sharingOf(placed, amounts, parts, own), parts, own))
+  return listsOfTeam(shared, parts, new TeamBarriers(plan.memory, own), (target) => {
+    const values = { team: { shared: 'team' }, target, cancel: { shared: 'cancel' }, ...functions } as const
+    return { kernel: 'barrier', words: barrierParameters.names.map((name) => values[name]) }
+  })
+}
+
+function sharedKernel(
+  placed: ScheduledKernel,
+  kernel: number,
+  sharing: Sharing,
+  parts: number,
+  own: ReadonlySet<Memory>,
+): SharedKernel<Call> {
+  const { words, rows, shares } = placed
+  switch (sharing) {
+    case 'rows':
+      return { kernel: placed, by: rows!, callOf: () => ({ kernel, words, rows }) }
+    case 'shares': {
+      const wordsOf = shares!.get(parts)!
+      return { kernel: placed, by: 'all', callOf: (part) => wordsOf[part] && { kernel, words: wordsOf[part], own } }
     }
-    for (const [part, list] of lists.entries()) {
-      const words = sharing === 'shares' ? placed.shares!.get(parts)![part] : placed.words
-      if (sharing === 'rows') list.push({ kernel, words: placed.words, rows: placed.rows })
-      else if (words && (sharing !== 'first' || part === 0)) list.push({ kernel, words, own })
-    }
+    case 'each':
+      return { kernel: placed, by: 'all', callOf: () => ({ kernel, words, own }) }
+    case 'first':
+      return { kernel: placed, by: 'first', callOf: (part) => (part ? null : { kernel, words, own }) }
   }
-  return lists
 }
 
 /**

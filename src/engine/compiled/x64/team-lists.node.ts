@@ -1,8 +1,9 @@
+import { decisions } from '../team.js'
 import { CallList } from './call-list.node.js'
 import type { CompiledPlan, TeamCalls } from './compiled-plan.node.js'
 import { called, type Mapped, mapMemory, viewMemory } from './memory.node.js'
 import { type Region, type RunRows, writeWord } from './parameter-blocks.js'
-import { decisions, sleepTime, startParameters, teamBytes } from './team.js'
+import { sleepTime, startParameters, teamBytes } from './team.js'
 
 /** The lists of the threads of a team, and what they share, in memory. */
 export class TeamLists {

@@ -1,3 +1,4 @@
+import { closed, decisions } from '../team.js'
 import type { Assembler } from './assembler.js'
 import { as, at, Label, r8q, r12, r13, r14, rax, rbx, rcx, rdi, rdx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
@@ -7,9 +8,6 @@ import { kernel, Parameters } from './parameters.js'
  * nothing yet), how many times threads have come to barriers, how many sleep, and for how long they do (seconds, nanoseconds).
  */
 export const teamBytes = { arrived: 0, decision: 64, passed: 128, sleeping: 192, timeout: 256, all: 320 } as const
-
-/** What the first thread decides: to share the work, or to do all of it because not all helpers came in time. */
-export const decisions = { shared: 1, alone: 2 } as const
 
 /** Nanoseconds after which a thread that sleeps looks whether the run was cancelled. */
 export const sleepTime = 1e6
@@ -27,9 +25,6 @@ export const startParameters = new Parameters(['team', 'helpers', 'ticks', 'shar
 
 /** What a barrier is called with: `target` times threads have come to barriers when all have come to this one; `cancel` is a word's address. */
 export const barrierParameters = new Parameters(['team', 'target', 'cancel', ...functionNames])
-
-/** Added to the arrivals when it is too late to arrive. */
-const closed = 2 ** 32
 
 /** Where the code of a thread has what it needs: its parameters, the team, what it waits for. */
 const [block, team, target, seen] = [rbx, r12, r13, r14]

@@ -42,7 +42,7 @@ describe('a team of two threads', () => {
   })
 
   it('shares the work where both are there', () => {
-    words[word('came')] = 1
+    words[word('arrived')] = 1
     words[word('decision')] = 1
     begin()
     expect(counts()).toEqual([1, 0, 0])
@@ -52,7 +52,7 @@ describe('a team of two threads', () => {
     Atomics.store(words, word('cancel'), 1)
     begin()
     expect(counts()).toEqual([0, 0, 0])
-    words[word('came')] = 1
+    words[word('arrived')] = 1
     words[word('cancel')] = 0
     words[word('decision')] = 2
     begin()
