@@ -2,71 +2,39 @@
 // checkpoint to a written and checked folder, onnxruntime's Python tool from an fp32 ONNX file to a quantized one.
 import fs from 'node:fs'
 import path from 'node:path'
-import { writePlainOnnx } from './plain-onnx.mjs'
-import {
-  command,
-  dataPath,
-  machine,
-  measure,
-  median,
-  modelPath,
-  options,
-  print,
-  python,
-  readTable,
-  root,
-  stop,
-  temporaryFolder,
-  tinsmith,
-} from './support.mjs'
+import { inTurn } from './contest.mjs'
+import { calibrationFile, source, trainingPairs } from './minilm.mjs'
+import { fp32Folder, onnxFile, plainFile } from './peers.mjs'
+import { command, machine, measure, median, options, print, python, root, stop, temporaryFolder } from './support.mjs'
 
 const given = options({ rounds: 3 })
 /** As many as `tinsmith compress --calibrate` takes. */
 const samples = 256
-const source = modelPath('all-MiniLM-L6-v2')
-const texts = dataPath('stsb', 'train.csv')
 const peer = python() ?? stop('There is nothing to compare with.')
 const work = temporaryFolder()
-const full = path.join(work, 'fp32')
-const ids = path.join(work, 'ids.json')
-await tinsmith('convert', source, full)
-fs.writeFileSync(ids, JSON.stringify(await tokenIds()))
-
-/** Token ids of as many sentences, taken evenly from the file, as our calibration takes. */
-async function tokenIds() {
-  const { Tokenizer } = await import('@huggingface/tokenizers')
-  const document = (name) => JSON.parse(fs.readFileSync(path.join(source, name), 'utf8'))
-  const tokenizer = new Tokenizer(document('tokenizer.json'), document('tokenizer_config.json'))
-  const sentences = readTable(texts).flatMap((row) => row.slice(0, 2))
-  const chosen = Array.from({ length: samples }, (_, i) => sentences[Math.floor((i * sentences.length) / samples)])
-  return chosen.map((sentence) => tokenizer.encode(sentence).ids.slice(0, 128))
-}
-
-const plain = await writePlainOnnx(source, path.join(work, 'plain.onnx'))
+const ids = await calibrationFile(path.join(work, 'ids.json'), samples)
 const quantize = path.join(root, 'bench/python/quantize.py')
 const ours = (...words) => ({ file: process.execPath, args: (out) => [command, 'compress', source, out, '--fresh', ...words] })
 const theirs = (kind, onnx, ...words) => ({ file: peer.file, args: (out) => [quantize, kind, onnx, `${out}.onnx`, ...words] })
 const jobs = [
-  { name: 'dynamic', tinsmith: ours('--recipe', 'int8-dynamic'), python: theirs('dynamic', path.join(full, 'onnx/model.onnx')) },
+  { name: 'dynamic', tinsmith: ours('--recipe', 'int8-dynamic'), python: theirs('dynamic', onnxFile(await fp32Folder(), 'fp32')) },
   {
     name: `static, ${samples} samples`,
-    tinsmith: ours('--recipe', 'int8', '--calibrate', texts),
-    python: theirs('static', plain, ids),
+    tinsmith: ours('--recipe', 'int8', '--calibrate', trainingPairs),
+    python: theirs('static', await plainFile(), ids),
   },
 ]
 
 const figures = []
 for (const job of jobs) {
-  const runs = { tinsmith: [], python: [] }
-  for (let round = -1; round < given.rounds; round++)
-    for (const who of ['tinsmith', 'python']) {
-      const out = path.join(work, `${who}-${figures.length}-${round + 1}`)
-      const found = await measure(job[who].file, job[who].args(out), { env: { TINSMITH_CACHE: path.join(work, 'cache') } })
-      if (round >= 0) runs[who].push(found)
-      for (const left of [out, `${out}.onnx`]) fs.rmSync(left, { recursive: true, force: true })
-    }
-  for (const who of ['tinsmith', 'python']) {
-    const of = (key) => runs[who].map((run) => run[key])
+  const runs = await inTurn(['tinsmith', 'python'], given.rounds, async (who) => {
+    const out = path.join(work, who)
+    const found = await measure(job[who].file, job[who].args(out), { env: { TINSMITH_CACHE: path.join(work, 'cache') } })
+    for (const left of [out, `${out}.onnx`]) fs.rmSync(left, { recursive: true, force: true })
+    return found
+  })
+  for (const [who, all] of Object.entries(runs)) {
+    const of = (key) => all.map((run) => run[key])
     figures.push({
       job: job.name,
       who,

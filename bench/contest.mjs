@@ -24,6 +24,22 @@ export async function contest(contestants, rounds) {
   return times
 }
 
+/**
+ * Runs each of several things in turn, round by round; the first round warms up and does not count.
+ *
+ * @param run what a run of NAME gives
+ * @returns for each name what its runs gave, one for each round
+ */
+export async function inTurn(names, rounds, run) {
+  const found = Object.fromEntries(names.map((name) => [name, []]))
+  for (let round = -1; round < rounds; round++)
+    for (const name of names) {
+      const one = await run(name)
+      if (round >= 0) found[name].push(one)
+    }
+  return found
+}
+
 /** How many times faster ours does a job than a peer: the median of the rounds' ratios; null where one of them is absent. */
 export function timesFaster(times, ours, peer, job, peerJob = job) {
   const [own, other] = [times.get(ours)?.[job], times.get(peer)?.[peerJob]]

@@ -6,7 +6,8 @@ import path from 'node:path'
 import { filesOf, openChromium } from './chromium.mjs'
 import { contest, measured, ratioTable, timesFaster } from './contest.mjs'
 import { llamaContestant, llamaCpp, quantized } from './decoder/llama-cpp.mjs'
-import { orLeftOut, tokenIds } from './peers.mjs'
+import { tokenIds } from './minilm.mjs'
+import { orLeftOut } from './peers.mjs'
 import { Contestant, dataPath, machine, median, modelPath, options, print, root, stop, temporaryFolder, tinsmith } from './support.mjs'
 
 const given = options({ rounds: 5, threads: 2, generated: 128, 'generated-in-pages': 32, windows: 16 })

@@ -2,93 +2,36 @@
 // and as onnxruntime's Python tool quantizes our fp32 file. Quality, texts a second in interleaved rounds, a text alone against in a batch.
 import fs from 'node:fs'
 import path from 'node:path'
-import { writePlainOnnx } from './plain-onnx.mjs'
-import {
-  dataPath,
-  dot,
-  machine,
-  mean,
-  measure,
-  median,
-  modelPath,
-  options,
-  print,
-  python,
-  quantile,
-  readTable,
-  root,
-  spearman,
-  temporaryFolder,
-  tinsmith,
-} from './support.mjs'
+import { featureExtraction } from './feature-extraction.mjs'
+import { devPairs, int8Folder, source } from './minilm.mjs'
+import { onnxFile, onnxruntimeFolder, orLeftOut } from './peers.mjs'
+import { dot, machine, mean, median, options, print, python, quantile, spearman, temporaryFolder, tinsmith } from './support.mjs'
 
 const given = options({ rounds: 5, threads: 2, batch: 32, profile: false, 'no-python': false })
-const source = modelPath('all-MiniLM-L6-v2')
-const train = dataPath('stsb', 'train.csv')
-const pairs = readTable(dataPath('stsb', 'dev.csv'))
-const texts = [...pairs.map(([first]) => first), ...pairs.map(([, second]) => second)]
-const scores = pairs.map((pair) => Number(pair[2]))
+const texts = [...devPairs.map(([first]) => first), ...devPairs.map(([, second]) => second)]
+const scores = devPairs.map((pair) => Number(pair[2]))
 const byLength = [...texts.keys()].sort((a, b) => texts[a].length - texts[b].length)
 const work = temporaryFolder()
-const { pipeline, env } = await import('@huggingface/transformers')
-env.allowRemoteModels = false
-env.localModelPath = work
 
-await tinsmith('convert', source, path.join(work, 'fp32'))
-await tinsmith('compress', source, path.join(work, 'int8'), '--recipe', 'int8', '--calibrate', train, '--fresh')
-await tinsmith('compress', source, path.join(work, 'int8-dynamic'), '--recipe', 'int8-dynamic', '--fresh')
-const contestants = [
-  { name: 'fp32', dtype: 'fp32' },
-  { name: 'int8', dtype: 'q8' },
-  { name: 'int8-dynamic', dtype: 'q8' },
-  ...(await pythonPeers()),
+const [fp32, dynamic] = ['fp32', 'int8-dynamic'].map((name) => path.join(work, name))
+await tinsmith('convert', source, fp32)
+await tinsmith('compress', source, dynamic, '--recipe', 'int8-dynamic')
+const ours = [
+  { name: 'fp32', folder: fp32, dtype: 'fp32' },
+  { name: 'int8', folder: await int8Folder(path.join(work, 'int8')), dtype: 'q8' },
+  { name: 'int8-dynamic', folder: dynamic, dtype: 'q8' },
 ]
-
-/** Our fp32 file quantized by onnxruntime's Python tool, in folders that transformers.js loads. */
-async function pythonPeers() {
-  const peer = given['no-python'] ? null : python()
-  if (!peer) return []
-  const calibration = path.join(work, 'ids.json')
-  fs.writeFileSync(calibration, JSON.stringify(await calibrationIds()))
-  const fused = path.join(work, 'fp32/onnx/model.onnx')
-  const plain = await writePlainOnnx(source, path.join(work, 'plain.onnx'))
-  const kinds = [
-    { name: 'python-dynamic-s8', kind: 'dynamic', from: fused },
-    { name: 'python-dynamic-u8', kind: 'dynamic-u8', from: fused },
-    { name: 'python-static', kind: 'static', from: plain, words: [calibration] },
-  ]
-  const made = []
-  for (const { name, kind, from, words = [] } of kinds) {
-    const folder = path.join(work, name)
-    fs.cpSync(path.join(work, 'fp32'), folder, { recursive: true, filter: (file) => !file.endsWith('.onnx') })
-    const script = [path.join(root, 'bench/python/quantize.py'), kind, from]
-    try {
-      await measure(peer.file, [...script, path.join(folder, 'onnx/model_quantized.onnx'), ...words])
-      made.push({ name, dtype: 'q8', versions: peer.versions })
-    } catch (error) {
-      console.error(`${name} is left out: ${error.message}`)
-    }
-  }
-  return made
+const peer = given['no-python'] ? null : python()
+const contestants = [...ours]
+for (const kind of peer ? ['dynamic', 'dynamic-u8', 'static'] : []) {
+  const folder = await orLeftOut(`python-${kind}`, () => onnxruntimeFolder(peer, kind))
+  if (folder) contestants.push({ name: `python-${kind}`, folder, dtype: 'q8' })
 }
-
-async function calibrationIds() {
-  const { AutoTokenizer } = await import('@huggingface/transformers')
-  const tokenizer = await AutoTokenizer.from_pretrained('fp32')
-  const sentences = readTable(train).map(([first]) => first)
-  const chosen = Array.from({ length: 256 }, (_, i) => sentences[Math.floor((i * sentences.length) / 256)])
-  return chosen.map((sentence) => tokenizer.encode(sentence).slice(0, 128))
-}
-
-for (const one of contestants)
-  one.extract = await pipeline('feature-extraction', one.name, { dtype: one.dtype, session_options: { intraOpNumThreads: given.threads } })
+for (const one of contestants) one.model = await featureExtraction(one.folder, one.dtype, given.threads)
 
 /** Vectors of texts, in the order of the indexes. */
-async function embed({ extract }, indexes) {
-  const { data, dims } = await extract(
-    indexes.map((i) => texts[i]),
-    { pooling: 'mean', normalize: true },
-  )
+async function embed({ model }, indexes) {
+  const { data, dims } = await model.embed(indexes.map((i) => texts[i]))
   return indexes.map((_, row) => data.slice(row * dims[1], (row + 1) * dims[1]))
 }
 
@@ -123,16 +66,15 @@ async function aloneAgainstBatch(one) {
 }
 
 /** A vector of each pair's cosines; the vectors have length 1. */
-const similarities = ({ vectors }) => pairs.map((_, i) => dot(vectors[i], vectors[pairs.length + i]))
+const similarities = ({ vectors }) => devPairs.map((_, i) => dot(vectors[i], vectors[devPairs.length + i]))
 
 const [full] = contestants
 const figures = []
 for (const one of contestants) {
   const cosines = one.vectors.map((vector, i) => dot(vector, full.vectors[i]))
-  const file = path.join(work, one.name, 'onnx', one.dtype === 'fp32' ? 'model.onnx' : 'model_quantized.onnx')
   figures.push({
     name: one.name,
-    bytes: fs.statSync(file).size,
+    bytes: fs.statSync(onnxFile(one.folder, one.dtype)).size,
     rate: { median: median(one.rates), best: Math.max(...one.rates) },
     ratio: { median: median(one.rates.map((rate, i) => rate / full.rates[i])), best: Math.max(...one.rates) / Math.max(...full.rates) },
     spearman: spearman(similarities(one), scores),
@@ -153,11 +95,11 @@ const rows = figures.map(({ name, bytes, rate, ratio, spearman: quality, cosine,
   '1 %': cosine.lowest1Percent.toFixed(4),
   'alone, least': alone.toFixed(6),
 }))
-for (const { extract } of contestants) await extract.dispose()
+for (const { model } of contestants) await model.dispose()
 const profiles = given.profile ? await operatorTimes() : {}
 const tables = Object.entries(profiles).map(([name, operators]) => [`Operators of ${name}, ms for 10 batches of 32x32 tokens`, operators])
 const setting = { threads: given.threads, batch: given.batch, rounds: given.rounds }
-print(given, { figures, profiles, ...setting, machine: machine({ ...setting, ...contestants.at(-1).versions }) }, [
+print(given, { figures, profiles, ...setting, machine: machine({ ...setting, ...peer?.versions }) }, [
   ['all-MiniLM-L6-v2 through transformers.js, STS-B dev, batches sorted by length', rows],
   ...tables,
 ])
@@ -166,9 +108,8 @@ print(given, { figures, profiles, ...setting, machine: machine({ ...setting, ...
 async function operatorTimes() {
   const { runtime } = await import('../dist/engine/ort/runtime.node.js')
   const found = {}
-  for (const { name, dtype } of contestants.slice(0, 3)) {
-    const file = path.join(work, name, 'onnx', dtype === 'fp32' ? 'model.onnx' : 'model_quantized.onnx')
-    const session = await runtime.load({ path: file }, { threads: given.threads, profile: true })
+  for (const { name, folder, dtype } of ours) {
+    const session = await runtime.load({ path: onnxFile(folder, dtype) }, { threads: given.threads, profile: true })
     const [rowCount, length] = [32, 32]
     const filled = (value) => ({
       dtype: 'int64',

@@ -6,30 +6,26 @@ import { load } from 'tinsmith'
 import { fullBatch, inBatches } from './batches.mjs'
 import { contest, measured, ratioTable, timesFaster } from './contest.mjs'
 import { firstResults, residentMemory } from './encoder/fresh-process.mjs'
-import { fp32Folder, onnxruntimeInt8, openvinoInt8, orLeftOut, plainFile, tokenIds, transformersQ8 } from './peers.mjs'
+import { devPairs, int8Folder, source, tokenIds } from './minilm.mjs'
+import { fp32Folder, onnxFile, onnxruntimeFolder, openvinoInt8, orLeftOut, plainFile } from './peers.mjs'
 import {
   Contestant,
-  dataPath,
   dot,
   machine,
   mean,
   median,
-  modelPath,
   openvino,
   options,
   print,
   python,
   quantile,
-  readTable,
   root,
   spearman,
   temporaryFolder,
-  tinsmith,
 } from './support.mjs'
 
 const given = options({ rounds: 7, threads: 2, batch: 32, pairs: 1500 })
-const source = modelPath('all-MiniLM-L6-v2')
-const pairs = readTable(dataPath('stsb', 'dev.csv')).slice(0, given.pairs)
+const pairs = devPairs.slice(0, given.pairs)
 const texts = pairs.flatMap((row) => row.slice(0, 2))
 const work = temporaryFolder()
 const encode = await tokenIds()
@@ -46,8 +42,7 @@ const idJobs = {
 }
 const textJobs = { sorted: inBatches(byLength, texts, given.batch), 'as-they-come': inBatches(asTheyCome, texts, given.batch) }
 
-const int8 = path.join(work, 'int8')
-await tinsmith('compress', source, int8, '--recipe', 'int8', '--calibrate', dataPath('stsb', 'train.csv'))
+const int8 = await int8Folder(path.join(work, 'int8'))
 const fp32 = await fp32Folder()
 const [onnxruntime, vino] = [python(), openvino()]
 const contestants = [...(await idContestants()), ...(await textContestants())]
@@ -78,11 +73,11 @@ async function idContestants() {
     await add('openvino fp32', full, async () => peer(vino, 'openvino', await plainFile(), 'f32'))
   }
   if (onnxruntime) {
-    await add('onnxruntime int8 (its tool, dynamic)', all, async () => peer(onnxruntime, 'onnxruntime', await onnxruntimeInt8(onnxruntime)))
-    await add('onnxruntime int8 (our file)', all, async () =>
-      peer(onnxruntime, 'onnxruntime', path.join(int8, 'onnx/model_quantized.onnx')),
+    await add('onnxruntime int8 (its tool, dynamic)', all, async () =>
+      peer(onnxruntime, 'onnxruntime', onnxFile(await onnxruntimeFolder(onnxruntime, 'dynamic'))),
     )
-    await add('onnxruntime fp32', full, async () => peer(onnxruntime, 'onnxruntime', path.join(fp32, 'onnx/model.onnx')))
+    await add('onnxruntime int8 (our file)', all, async () => peer(onnxruntime, 'onnxruntime', onnxFile(int8)))
+    await add('onnxruntime fp32', full, async () => peer(onnxruntime, 'onnxruntime', onnxFile(fp32, 'fp32')))
   }
   return found
 }
@@ -91,7 +86,7 @@ async function idContestants() {
 async function textContestants() {
   const jobs = written('texts.json', textJobs)
   const of = (library, folder) => new Contestant(process.execPath, [bench('encoder/text.mjs'), library, folder, jobs, given.threads])
-  const q8 = onnxruntime && (await orLeftOut('transformers.js q8', () => transformersQ8(onnxruntime)))
+  const q8 = onnxruntime && (await orLeftOut('transformers.js q8', () => onnxruntimeFolder(onnxruntime, 'dynamic-u8')))
   const found = [{ name: 'tinsmith int8, texts', process: of('tinsmith', int8) }]
   if (q8) found.push({ name: 'transformers.js q8, texts', process: of('transformers.js', q8) })
   return found.map((one) => ({ ...one, jobs: Object.keys(textJobs) }))

@@ -1,30 +1,29 @@
 // npm run bench:first-vector [-- --rounds 9] [--json]: a fresh process from MiniLM's checkpoint folder to its first vector, against
 // onnxruntime-node and a tokenizer from a ready ONNX file.
 import path from 'node:path'
-import { dot, machine, measure, median, modelPath, options, print, root, temporaryFolder, tinsmith } from './support.mjs'
+import { inTurn } from './contest.mjs'
+import { source } from './minilm.mjs'
+import { dot, machine, measure, median, options, print, root, temporaryFolder, tinsmith } from './support.mjs'
 
 const given = options({ rounds: 9 })
-const source = modelPath('all-MiniLM-L6-v2')
 const ready = path.join(temporaryFolder(), 'fp32')
 const text = 'A man is playing a flute.'
 await tinsmith('convert', source, ready)
 
-const contestants = [
-  { name: 'tinsmith, from the checkpoint', script: 'tinsmith.mjs', folder: source },
-  { name: 'onnxruntime-node, from an ONNX file', script: 'onnxruntime.mjs', folder: ready },
-]
-const runs = contestants.map(() => [])
-for (let round = -1; round < given.rounds; round++)
-  for (const [i, { script, folder }] of contestants.entries()) {
-    const found = await measure(process.execPath, [path.join(root, 'bench/first-vector', script), folder, text])
-    if (round >= 0) runs[i].push(found)
-  }
-const vectors = runs.map(([{ stdout }]) => JSON.parse(stdout))
+const contestants = {
+  'tinsmith, from the checkpoint': { script: 'tinsmith.mjs', folder: source },
+  'onnxruntime-node, from an ONNX file': { script: 'onnxruntime.mjs', folder: ready },
+}
+const runs = await inTurn(Object.keys(contestants), given.rounds, (name) => {
+  const { script, folder } = contestants[name]
+  return measure(process.execPath, [path.join(root, 'bench/first-vector', script), folder, text])
+})
+const vectors = Object.values(runs).map(([{ stdout }]) => JSON.parse(stdout))
 const cosine = dot(vectors[0], vectors[1])
 if (!(cosine > 0.9999)) throw new Error(`the vectors differ: cosine ${cosine}`)
 
-const figures = contestants.map(({ name }, i) => {
-  const of = (key) => runs[i].map((run) => run[key])
+const figures = Object.entries(runs).map(([name, all]) => {
+  const of = (key) => all.map((run) => run[key])
   return { name, median: median(of('seconds')), best: Math.min(...of('seconds')), cpu: median(of('cpu')), peak: median(of('peak')) }
 })
 const ratio = {

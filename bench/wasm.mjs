@@ -6,35 +6,17 @@ import { load } from 'tinsmith'
 import { fullBatch, inBatches } from './batches.mjs'
 import { filesOf, openChromium } from './chromium.mjs'
 import { contest, measured, ratioTable, timesFaster } from './contest.mjs'
-import { fp32Folder, orLeftOut, tokenIds, transformersQ8 } from './peers.mjs'
-import {
-  Contestant,
-  dataPath,
-  dot,
-  machine,
-  mean,
-  median,
-  modelPath,
-  options,
-  print,
-  python,
-  readTable,
-  root,
-  stop,
-  temporaryFolder,
-  tinsmith,
-} from './support.mjs'
+import { devPairs, int8Folder, tokenIds } from './minilm.mjs'
+import { fp32Folder, onnxruntimeFolder, orLeftOut } from './peers.mjs'
+import { Contestant, dot, machine, mean, median, options, print, python, root, stop, temporaryFolder } from './support.mjs'
 import { nodeOf } from './wasm/node-versions.mjs'
 
 const given = options({ rounds: 7, texts: 400 })
 const work = temporaryFolder()
 const tool = python() ?? stop('The q8 file that onnxruntime-web runs cannot be made.')
-const int8 = path.join(work, 'int8')
-await tinsmith('compress', modelPath('all-MiniLM-L6-v2'), int8, '--recipe', 'int8', '--calibrate', dataPath('stsb', 'train.csv'))
-const folders = { tinsmith: int8, onnxruntime: await transformersQ8(tool) }
+const folders = { tinsmith: await int8Folder(path.join(work, 'int8')), onnxruntime: await onnxruntimeFolder(tool, 'dynamic-u8') }
 
-const texts = readTable(dataPath('stsb', 'dev.csv')).map(([first]) => first)
-const chosen = texts.slice(0, given.texts)
+const chosen = devPairs.slice(0, given.texts).map(([first]) => first)
 const repeatsOfOneText = 20
 const shapes = ['32x32', '1x16']
 const jobs = {

@@ -1,5 +1,6 @@
 // What fresh processes take: time to a first result, memory.
 import path from 'node:path'
+import { inTurn } from '../contest.mjs'
 import { Contestant, dot, measure, median, root } from '../support.mjs'
 
 const bench = (name) => path.join(root, 'bench', name)
@@ -11,12 +12,10 @@ export async function firstResults(folder, rounds) {
     tinsmith: [bench('first-vector/tinsmith.mjs'), folder, text, 'compiled'],
     'onnxruntime-node': [bench('first-vector/onnxruntime.mjs'), folder, text, 'model_quantized.onnx'],
   }
-  const runs = Object.fromEntries(Object.keys(commands).map((name) => [name, []]))
-  for (let round = -1; round < rounds; round++)
-    for (const [name, words] of Object.entries(commands)) {
-      const { seconds, cpu, stdout } = await measure(process.execPath, words)
-      if (round >= 0) runs[name].push({ seconds, cpu, vector: JSON.parse(stdout) })
-    }
+  const runs = await inTurn(Object.keys(commands), rounds, async (name) => {
+    const { seconds, cpu, stdout } = await measure(process.execPath, commands[name])
+    return { seconds, cpu, vector: JSON.parse(stdout) }
+  })
   const [ours, theirs] = Object.values(runs)
   const medianOf = (all, key) => median(all.map((run) => run[key]))
   return {

@@ -1,7 +1,6 @@
 // Texts to vectors through a public API, tokenization included; `run JOB` embeds the job's batches of texts, one call for each.
 // text.mjs tinsmith|transformers.js FOLDER JOBS.json THREADS
 import fs from 'node:fs'
-import path from 'node:path'
 import { answer } from '../answers.mjs'
 import { timed } from '../batches.mjs'
 
@@ -24,12 +23,6 @@ async function openTinsmith() {
 }
 
 async function openTransformers() {
-  const { pipeline, env } = await import('@huggingface/transformers')
-  env.allowRemoteModels = false
-  env.localModelPath = path.dirname(folder)
-  const extract = await pipeline('feature-extraction', path.basename(folder), {
-    dtype: 'q8',
-    session_options: { intraOpNumThreads: Number(threads) },
-  })
-  return (texts) => extract(texts, { pooling: 'mean', normalize: true })
+  const { featureExtraction } = await import('../feature-extraction.mjs')
+  return (await featureExtraction(folder, 'q8', Number(threads))).embed
 }
