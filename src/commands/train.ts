@@ -17,12 +17,13 @@ import { type ChosenObjective, chooseObjectives, createObjective, type Trainee }
 import { checkedNamed, checkedOptimizer, courseOf } from '../recipes/train-options.js'
 import { parseTrainingRecipe, type TrainingRecipe, trainingPreset, trainingPresetNames } from '../recipes/training.js'
 import { writeTrainingReport } from '../report/index.js'
-import { type Figure, writeTransformersJs } from '../targets/index.js'
+import { type Figure, type TransformersJsOptions, writeTransformersJs } from '../targets/index.js'
 import type { Evaluation } from '../tasks/index.js'
 import { type Adapter, adapterFrom, adapterNames, adapterOptions, onlyGroups } from '../train/adapters/index.js'
 import {
   type EvaluationRecord,
   formatHistory,
+  type History,
   historyFile,
   train as runTraining,
   type StepRecord,
@@ -92,50 +93,28 @@ export interface TrainResult {
  * await train('distilbert-base-uncased', 'out', { recipe: 'classifier', data: 'train.csv', evaluate: 'classification=dev.csv' })
  */
 export async function train(source: string, out: string, options: TrainCommandOptions): Promise<TrainResult> {
-  const { force = false, seed = 0, columns, signal } = options
+  const { force = false, seed = 0, signal } = options
   const progress = new WarningKeeper(options.progress)
-  await checkWritable(out, { force })
-  if (options.report) await checkWritable(options.report, { force })
-  const recipe = await chooseTrainingRecipe(options.recipe, options.set ?? [])
-  const objectives = chooseObjectives(recipe.objectives, recipe.name)
-  checkedOptimizer(recipe)
-  const adapter = adapterOf(recipe)
-  const taskFile = options.evaluate ? await openTaskFile(options.evaluate, columns, progress) : null
-  const samples = await readData(options.data, objectives, columns)
-  const head = headOf(recipe, objectives, samples, new Random(seed, 'head'))
-  const { model, source: found, warnings, added } = await importModel(source, { head })
-  for (const warning of warnings) progress.warn(warning)
-  const place = placeOptions(found, force)
-  await checkWritable(out, place)
-  const teacher = await teacherFor(objectives, options.teacher, model, progress)
-  if (recipe.student) dropLayers(model, keptLayers(recipe.student.layers, anatomyOf(model.graph).blocks.length))
-  const trainee = await traineeOf(model, teacher, recipe)
-  const objective = createObjective(objectives, trainee)
-  const prepared = objectives[0].kind.prepare?.(samples, trainee) ?? samples
-  const details = await detailsOf(source, found, signal)
+  const assignment = await assignmentOf(source, out, options, progress)
+  const { recipe, adapter, taskFile, model, objective, samples, details } = assignment
   const evaluate = taskFile ? evaluation(model, taskFile, nameOf(source), { ...options, progress }) : undefined
   const first = await evaluate?.()
   const before = { ...(await fp32Figure(model)), ...(first && { metrics: first.metrics }) }
   const folder = `${out}.training`
-  const { options: course, stepsPerEpoch } = courseOf(recipe, prepared.length, seed, sampleLengths(prepared))
+  const { options: course, stepsPerEpoch } = courseOf(recipe, samples.length, seed, sampleLengths(samples))
   const adapted = adapter?.insert(model.graph, new Random(seed, 'adapter'))
+  const groups = adapted && [...recipe.groups, ...onlyGroups([...adapted, ...assignment.added])]
   const result = await runTraining(
     model.graph,
     objective,
-    prepared,
-    { ...course, ...(adapted && { groups: [...recipe.groups, ...onlyGroups([...adapted, ...added])] }) },
+    samples,
+    { ...course, ...(groups && { groups }) },
     {
       progress,
       signal,
       folder,
       saveEvery: recipe.saveEvery,
-      identity: await identityOf([
-        await hashOf(details.source.files),
-        recipe.text,
-        String(options.set),
-        await sha256(new TextEncoder().encode(JSON.stringify(prepared))),
-        String(seed),
-      ]),
+      identity: await identityOf(assignment, options),
       evaluate: evaluate && (async () => (await evaluate()).metrics),
       evaluateEvery: recipe.evaluateEvery ?? stepsPerEpoch,
       main: taskFile?.task.main,
@@ -151,19 +130,16 @@ export async function train(source: string, out: string, options: TrainCommandOp
     seed,
   }
   const measured = first && { task: taskFile!.task.name, baseline: first.baselines }
-  const written = await writeFolder(out, place, async (target) => {
-    const figures = { ...(measured && { ...measured, samples: first.samples }), before, after: { metrics } }
-    const done = await writeTransformersJs(model, target, { dtype: 'fp32', signal, details: { ...origin, figures } })
-    const history = new TextEncoder().encode(formatHistory(result, { repeatable: true }))
-    await writeFile(target, historyFile, history)
-    return { ...done, files: [...done.files, { path: historyFile, bytes: history.length }] }
-  }).finally(() => stage.end())
+  const figures = { ...(measured && { ...measured, samples: first.samples }), before, after: { metrics } }
+  const written = await writeTrained(out, assignment, result, { dtype: 'fp32', signal, details: { ...origin, figures } }).finally(() =>
+    stage.end(),
+  )
   await removeFolder(folder)
   const outcome: TrainResult = {
     recipe: recipe.name,
     files: written.files,
     model: { type: model.type, parameters: parametersOfModel(model) },
-    samples: prepared.length,
+    samples: samples.length,
     ...result,
     before,
     after: { bytes: written.bytes, metrics },
@@ -176,6 +152,32 @@ export async function train(source: string, out: string, options: TrainCommandOp
     )
   return outcome
 }
+
+/** What is trained, by what, on what: all that is known before the first step. */
+async function assignmentOf(source: string, out: string, options: TrainCommandOptions, progress: WarningKeeper) {
+  const { force = false, seed = 0, columns, signal } = options
+  await checkWritable(out, { force })
+  if (options.report) await checkWritable(options.report, { force })
+  const recipe = await chooseTrainingRecipe(options.recipe, options.set ?? [])
+  const objectives = chooseObjectives(recipe.objectives, recipe.name)
+  checkedOptimizer(recipe)
+  const adapter = adapterOf(recipe)
+  const taskFile = options.evaluate ? await openTaskFile(options.evaluate, columns, progress) : null
+  const data = await readData(options.data, objectives, columns)
+  const head = headOf(recipe, objectives, data, new Random(seed, 'head'))
+  const { model, source: found, warnings, added } = await importModel(source, { head })
+  for (const warning of warnings) progress.warn(warning)
+  const place = placeOptions(found, force)
+  await checkWritable(out, place)
+  const teacher = await teacherFor(objectives, options.teacher, model, progress)
+  if (recipe.student) dropLayers(model, keptLayers(recipe.student.layers, anatomyOf(model.graph).blocks.length))
+  const trainee = await traineeOf(model, teacher, recipe)
+  const objective = createObjective(objectives, trainee)
+  const samples = objectives[0].kind.prepare?.(data, trainee) ?? data
+  return { recipe, adapter, taskFile, model, added, place, objective, samples, details: await detailsOf(source, found, signal) }
+}
+
+type Assignment = Awaited<ReturnType<typeof assignmentOf>>
 
 /** The adapter that the recipe names. */
 function adapterOf({ adapter, name }: TrainingRecipe): Adapter | null {
@@ -264,6 +266,18 @@ function evaluation(model: Model, taskFile: TaskFile, name: string, options: Com
   }
 }
 
-function identityOf(parts: readonly string[]): Promise<string> {
-  return sha256(new TextEncoder().encode(JSON.stringify(parts)))
+/** Writes the model's folder, with the history of its training. */
+function writeTrained(out: string, { model, place }: Assignment, trained: History, options: TransformersJsOptions) {
+  return writeFolder(out, place, async (target) => {
+    const done = await writeTransformersJs(model, target, options)
+    const history = new TextEncoder().encode(formatHistory(trained, { repeatable: true }))
+    await writeFile(target, historyFile, history)
+    return { ...done, files: [...done.files, { path: historyFile, bytes: history.length }] }
+  })
+}
+
+/** Tells whether a killed run was this one. */
+async function identityOf({ details, recipe, samples }: Assignment, { set, seed = 0 }: TrainCommandOptions): Promise<string> {
+  const hash = (value: unknown) => sha256(new TextEncoder().encode(JSON.stringify(value)))
+  return hash([await hashOf(details.source.files), recipe.text, String(set), await hash(samples), String(seed)])
 }
