@@ -297,6 +297,18 @@ export const modelProto: Message<ModelProto> = {
   },
 }
 
+/** A tensor without anything. */
+export const emptyTensor: TensorProto = {
+  dims: [],
+  floatData: [],
+  int32Data: [],
+  stringData: [],
+  int64Data: [],
+  doubleData: [],
+  uint64Data: [],
+  externalData: [],
+}
+
 /** TensorProto.DataType by dtype. */
 export const dataTypes: Readonly<Record<DType, number>> = {
   float32: 1,

@@ -14,6 +14,7 @@ import { irVersionFor, writeOpsets } from './opsets.js'
 import { TensorBytes, tensorPieces } from './pieces.js'
 import {
   dataTypes,
+  emptyTensor,
   type FunctionProto,
   type GraphProto,
   type ModelProto,
@@ -298,17 +299,6 @@ class GraphWriter {
 }
 
 const encoder = new TextEncoder()
-
-const emptyTensor: TensorProto = {
-  dims: [],
-  floatData: [],
-  int32Data: [],
-  stringData: [],
-  int64Data: [],
-  doubleData: [],
-  uint64Data: [],
-  externalData: [],
-}
 
 function typeOf(dtype: DType, { shape }: Value): TypeProto {
   const dims = shape?.map((dim) => (typeof dim === 'number' ? { value: dim } : { parameter: dim }))

@@ -5,11 +5,11 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { MemorySource, readText, writeFile } from '../../src/base/bytes.js'
-import { TinsmithError } from '../../src/base/errors.js'
 import * as browser from '../../src/base/platform.browser.js'
 import type { Platform } from '../../src/base/platform.js'
 import * as node from '../../src/base/platform.node.js'
 import { Sha256 } from '../../src/base/sha256.js'
+import { errorOf } from '../support/errors.js'
 import { endOf, startChild } from './child.js'
 
 /** Both twins are a Platform and nothing else: the compiler compares the types, the first test the names. */
@@ -26,15 +26,6 @@ afterEach(() => {
 })
 
 const at = (...parts: string[]) => path.join(work, ...parts)
-
-async function errorOf(promise: Promise<unknown>): Promise<TinsmithError> {
-  const error = await promise.then(
-    () => null,
-    (reason) => reason,
-  )
-  expect(error).toBeInstanceOf(TinsmithError)
-  return error
-}
 
 it('has two twins of the same names', () => {
   const [first, second] = twins.map((twin) => Object.keys(twin).sort())

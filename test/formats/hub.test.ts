@@ -5,13 +5,13 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryFolder, readText } from '../../src/base/bytes.js'
 import { Cache } from '../../src/base/cache.js'
-import { TinsmithError } from '../../src/base/errors.js'
 import { openCheckpoint } from '../../src/formats/checkpoint.js'
 import { openGguf } from '../../src/formats/gguf.js'
 import { hubFolder, isHubId } from '../../src/formats/hub.js'
 import { writeSafetensors } from '../../src/formats/safetensors.js'
 import { resolveSource } from '../../src/formats/source.js'
 import { ArrayTensor } from '../../src/ir/tensor.js'
+import { errorOf } from '../support/errors.js'
 import { ggufBytes, text } from '../support/gguf.js'
 
 let work: string
@@ -61,15 +61,6 @@ function describeFile([name, bytes]: [string, Uint8Array]) {
   const oid = createHash('sha256').update(bytes).digest('hex')
   const lfs = name.endsWith('.safetensors') ? { oid, size: bytes.length, pointerSize: 100 } : undefined
   return { type: 'file', path: name, size: bytes.length, oid: oid.slice(0, 40), lfs }
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<TinsmithError> {
-  const error = await promise.then(
-    () => null,
-    (reason) => reason,
-  )
-  expect(error).toBeInstanceOf(TinsmithError)
-  return error
 }
 
 describe('hubFolder', () => {

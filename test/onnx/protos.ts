@@ -1,5 +1,6 @@
 import { encodeBytes } from '../../src/onnx/encode.js'
 import {
+  emptyTensor,
   type GraphProto,
   type ModelProto,
   modelProto,
@@ -9,16 +10,6 @@ import {
   type ValueInfoProto,
 } from '../../src/onnx/schema.js'
 
-export const noTensor: TensorProto = {
-  dims: [],
-  floatData: [],
-  int32Data: [],
-  stringData: [],
-  int64Data: [],
-  doubleData: [],
-  uint64Data: [],
-  externalData: [],
-}
 export const noAttribute = { floats: [], ints: [], strings: [], tensors: [], graphs: [], typeProtos: [], sparseTensors: [] }
 
 export function nodeOf(operator: string, input: string[], output: string[], more: Partial<NodeProto> = {}): NodeProto {
@@ -31,7 +22,7 @@ export function infoOf(name: string, dims?: (number | string)[], elemType = 1): 
 }
 
 export function floatsOf(name: string, values: number[]): TensorProto {
-  return { ...noTensor, name, dims: [values.length], dataType: 1, rawData: new Uint8Array(Float32Array.from(values).buffer) }
+  return { ...emptyTensor, name, dims: [values.length], dataType: 1, rawData: new Uint8Array(Float32Array.from(values).buffer) }
 }
 
 export function graphOf(parts: Partial<GraphProto>): GraphProto {

@@ -4,8 +4,8 @@ import { MemoryFolder, MemorySource } from '../../src/base/bytes.js'
 import { printGraph, StoredTensor, verify } from '../../src/ir/index.js'
 import { dtypes } from '../../src/numbers/dtype.js'
 import { encodeOnnx, inlineFunctions, readOnnx } from '../../src/onnx/index.js'
-import type { EntryProto, FunctionProto, GraphProto, ModelProto } from '../../src/onnx/schema.js'
-import { floatsOf, graphOf, infoOf, modelOf, noAttribute, nodeOf, noTensor } from './protos.js'
+import { type EntryProto, emptyTensor, type FunctionProto, type GraphProto, type ModelProto } from '../../src/onnx/schema.js'
+import { floatsOf, graphOf, infoOf, modelOf, noAttribute, nodeOf } from './protos.js'
 
 const read = (graph: Partial<GraphProto>, more: Partial<ModelProto> = {}) =>
   readOnnx(new MemorySource(modelOf(graph, more), 'folder/tiny.onnx'))
@@ -202,7 +202,7 @@ describe('external data', () => {
     modelOf({
       initializer: [
         {
-          ...noTensor,
+          ...emptyTensor,
           name: 'w',
           dims,
           dataType: 1,

@@ -6,9 +6,8 @@ import { decode } from '../../src/onnx/decode.js'
 import { encodeBytes } from '../../src/onnx/encode.js'
 import { ExternalFiles } from '../../src/onnx/external.js'
 import { readTensorProto } from '../../src/onnx/index.js'
-import { dataTypes, type TensorProto, tensorProto } from '../../src/onnx/schema.js'
+import { dataTypes, emptyTensor, type TensorProto, tensorProto } from '../../src/onnx/schema.js'
 import { denseOf, tensorOf } from '../../src/onnx/tensor-proto.js'
-import { noTensor } from './protos.js'
 
 function varint(value: bigint): number[] {
   const bytes: number[] = []
@@ -19,7 +18,8 @@ function varint(value: bigint): number[] {
 const packed = (values: (number | bigint)[]) => [Uint8Array.from(values.flatMap((value) => varint(BigInt(value))))]
 
 function read(proto: Partial<TensorProto>, dtype: DType, dims: number[]) {
-  return readTensorProto(encodeBytes(tensorProto, { ...noTensor, ...proto, dims, dataType: dataTypes[dtype], name: 't' })).tensor.elements
+  return readTensorProto(encodeBytes(tensorProto, { ...emptyTensor, ...proto, dims, dataType: dataTypes[dtype], name: 't' })).tensor
+    .elements
 }
 
 /** From the comments of onnx.proto: which field holds which dtype, and how. */
@@ -75,7 +75,7 @@ describe('typed data', () => {
 
   test('that is long stays in the file until it is read', async () => {
     const values = Array.from({ length: 5000 }, (_, i) => (i % 256) - 128)
-    const proto = { ...noTensor, dims: [5000], dataType: dataTypes.int8, int32Data: packed(values) }
+    const proto = { ...emptyTensor, dims: [5000], dataType: dataTypes.int8, int32Data: packed(values) }
     const tensor = await tensorOf(
       await decode(tensorProto, new MemorySource(encodeBytes(tensorProto, proto))),
       't',
@@ -104,7 +104,7 @@ describe('shapes and types', () => {
   })
 
   test('that are unknown', () => {
-    expect(() => readTensorProto(encodeBytes(tensorProto, { ...noTensor, dataType: 27 }))).toThrow('the data type 27 is not known')
+    expect(() => readTensorProto(encodeBytes(tensorProto, { ...emptyTensor, dataType: 27 }))).toThrow('the data type 27 is not known')
   })
 
   test('sequences, maps and optionals are told from tensors', () => {
@@ -115,9 +115,9 @@ describe('shapes and types', () => {
 
 describe('sparse tensors', () => {
   const files = new ExternalFiles(undefined)
-  const values = { ...noTensor, name: 's', dims: [2], dataType: 1, rawData: new Uint8Array(Float32Array.of(5, 7).buffer) }
+  const values = { ...emptyTensor, name: 's', dims: [2], dataType: 1, rawData: new Uint8Array(Float32Array.of(5, 7).buffer) }
   const indicesOf = (dims: number[], list: bigint[]) => ({
-    ...noTensor,
+    ...emptyTensor,
     dims,
     dataType: 7,
     rawData: new Uint8Array(BigInt64Array.from(list).buffer),

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { type ByteSource, MemorySource } from '../../src/base/bytes.js'
 import { decode, decodeBytes, decodeVarints, StoredBytes } from '../../src/onnx/decode.js'
 import { encode, encodeBytes } from '../../src/onnx/encode.js'
-import { attributeProto, modelProto, nodeProto, tensorProto } from '../../src/onnx/schema.js'
+import { attributeProto, emptyTensor, modelProto, nodeProto, tensorProto } from '../../src/onnx/schema.js'
 import { bytes, type Integer, int, ints, type Message, message, text, texts, varints } from '../../src/onnx/wire.js'
-import { noAttribute, noTensor } from './protos.js'
+import { noAttribute } from './protos.js'
 
 interface Sample {
   a?: Integer
@@ -129,7 +129,7 @@ describe('files', () => {
   test('of more than 4 GB keep their blobs unread, and nothing is read twice', async () => {
     const gigabytes = 5 * 2 ** 30
     const lazy = { length: gigabytes, read: async () => new Uint8Array(0) }
-    const attribute = { ...noAttribute, name: 'value', t: { ...noTensor, rawData: lazy, name: 'after', dims: [] } }
+    const attribute = { ...noAttribute, name: 'value', t: { ...emptyTensor, rawData: lazy, name: 'after', dims: [] } }
     const { byteLength, parts } = encode(nodeProto, {
       input: [],
       output: [],

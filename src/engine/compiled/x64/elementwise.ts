@@ -4,7 +4,8 @@ import { type ElementwiseGraph, elementwiseGraph, isVector } from '../elementwis
 import type { Assembler } from './assembler.js'
 import { type ElementwiseOperator, elementwiseOperators, inRegister } from './elementwise-operators.js'
 import { LiveValues } from './live-values.js'
-import { as, at, k, Label, type Memory, rax, rcx, rdx, rsp, type Vector } from './operands.js'
+import { emitGroups } from './loops.js'
+import { as, at, k, type Memory, rax, rcx, rdx, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
 
@@ -77,23 +78,15 @@ class Loop {
     return kernel(
       this.#slots.size * bytes,
       (a) => {
-        const [tail, done] = [new Label(), new Label()]
         this.#emitRepeated(a)
         a.xor(rcx, rcx)
         a.mov(rdx, this.parameters.at('count'))
-        a.cmp(rdx, lanes)
-        a.jl(tail)
-        const next = a.here()
-        this.#emitTurn(a, this.machine.registers, { load: (to, from) => a.vmovups(to, from), store: (to, vector) => a.vmovups(to, vector) })
-        a.add(rcx, lanes)
-        a.sub(rdx, lanes)
-        a.cmp(rdx, lanes)
-        a.jge(next)
-        a.bind(tail)
-        a.test(rdx, rdx)
-        a.je(done)
-        this.#emitTail(a)
-        a.bind(done)
+        const turn: Turn = { load: (to, from) => a.vmovups(to, from), store: (to, vector) => a.vmovups(to, vector) }
+        const group = () => {
+          this.#emitTurn(a, this.machine.registers, turn)
+          a.add(rcx, lanes)
+        }
+        emitGroups(a, rdx, lanes, group, () => this.#emitTail(a))
       },
       (a) => this.#constants.place(a),
     )

@@ -1,6 +1,7 @@
 import { sumLanes } from '../flat-kernels.js'
 import type { Assembler } from './assembler.js'
-import { as, at, eax, type General, Label, r8q, rcx, rdx, rsi, rsp, type Vector } from './operands.js'
+import { emitGroups } from './loops.js'
+import { as, at, eax, type General, r8q, rcx, rdx, rsi, rsp, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import type { VectorMachine } from './vector-machine.js'
 
@@ -24,24 +25,18 @@ export function sumOfSquares({ registers, bytes }: VectorMachine): Uint8Array {
     for (const [i, square] of squares.entries()) a.vfmadd231pd(sums[i], square, square)
   }
   return kernel(sumLanes * elementBytes, (a) => {
-    const [rest, done] = [new Label(), new Label()]
     for (const sum of sums) a.vxorps(sum, sum, sum)
     a.mov(rsi, p.at('input'))
     a.mov(rdx, p.at('count'))
-    a.cmp(rdx, sumLanes)
-    a.jl(rest)
-    const next = a.here()
-    addAll(a, rsi)
-    a.add(rsi, sumLanes * elementBytes)
-    a.sub(rdx, sumLanes)
-    a.cmp(rdx, sumLanes)
-    a.jge(next)
-    a.bind(rest)
-    a.test(rdx, rdx)
-    a.je(done)
-    copyBeforeZeros(a, squares[0])
-    addAll(a, rsp)
-    a.bind(done)
+    const group = () => {
+      addAll(a, rsi)
+      a.add(rsi, sumLanes * elementBytes)
+    }
+    const rest = () => {
+      copyBeforeZeros(a, squares[0])
+      addAll(a, rsp)
+    }
+    emitGroups(a, rdx, sumLanes, group, rest)
     a.mov(rcx, p.at('sums'))
     for (const [i, sum] of sums.entries()) a.vmovups(at(rcx, i * bytes), sum)
   })
