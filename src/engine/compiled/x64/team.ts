@@ -36,58 +36,69 @@ const [block, team, target, seen] = [rbx, r12, r13, r14]
 export function startTeam(): Uint8Array {
   const p = startParameters
   return kernel(0, (a) => {
-    const [helper, close, waitForHelpers, decided, run, done] = Array.from({ length: 6 }, () => new Label())
-    const clock = r13
+    const [helper, run, done] = [new Label(), new Label(), new Label()]
     a.mov(block, rdi)
     a.mov(team, p.at('team'))
     a.mov(rax, p.at('alone'))
     a.test(rax, rax)
     a.je(helper)
-
-    a.rdtsc()
-    a.mov(clock, rax)
-    a.bind(waitForHelpers)
-    a.mov(rax, at(team, teamBytes.arrived))
-    a.cmp(rax, p.at('helpers', block))
-    a.je(close)
-    a.pause()
-    a.rdtsc()
-    a.sub(as('r32', rax), as('r32', clock))
-    a.cmp(rax, p.at('ticks', block))
-    a.jb(waitForHelpers)
-    a.bind(close)
-    a.mov(rax, closed)
-    a.lockXadd(at(team, teamBytes.arrived), rax)
-    a.mov(rcx, decisions.alone)
-    a.cmp(rax, p.at('helpers', block))
-    a.mov(rax, p.at('alone', block))
-    a.jne(decided)
-    a.mov(rax, p.at('share', block))
-    a.mov(rcx, decisions.shared)
-    a.bind(decided)
-    a.mov(target, rax)
-    a.xchg(at(team, teamBytes.decision), rcx)
-    emitWake(a, p, 'decision')
-    a.mov(rdi, target)
+    emitDecision(a)
     a.jmp(run)
-
     a.bind(helper)
-    a.mov(rax, 1)
-    a.lockXadd(at(team, teamBytes.arrived), rax)
-    a.cmp(rax, p.at('helpers', block))
-    a.jae(done)
-    emitWait(a, p, 'decision', (leave) => {
-      a.test(rax, rax)
-      a.jne(leave)
-    })
-    a.cmp(rax, decisions.shared)
-    a.jne(done)
+    emitArrival(a, done)
     a.mov(rdi, p.at('share', block))
     a.bind(run)
     a.mov(rax, p.at('driver', block))
     a.call(rax)
     a.bind(done)
   })
+}
+
+/** Waits for the helpers, tells them whether they came in time, and leaves in rdi the list that the first thread works on. */
+function emitDecision(a: Assembler): void {
+  const p = startParameters
+  const clock = r13
+  const [close, decided] = [new Label(), new Label()]
+  a.rdtsc()
+  a.mov(clock, rax)
+  const waitForHelpers = a.here()
+  a.mov(rax, at(team, teamBytes.arrived))
+  a.cmp(rax, p.at('helpers', block))
+  a.je(close)
+  a.pause()
+  a.rdtsc()
+  a.sub(as('r32', rax), as('r32', clock))
+  a.cmp(rax, p.at('ticks', block))
+  a.jb(waitForHelpers)
+  a.bind(close)
+  a.mov(rax, closed)
+  a.lockXadd(at(team, teamBytes.arrived), rax)
+  a.mov(rcx, decisions.alone)
+  a.cmp(rax, p.at('helpers', block))
+  a.mov(rax, p.at('alone', block))
+  a.jne(decided)
+  a.mov(rax, p.at('share', block))
+  a.mov(rcx, decisions.shared)
+  a.bind(decided)
+  a.mov(target, rax)
+  a.xchg(at(team, teamBytes.decision), rcx)
+  emitWake(a, p, 'decision')
+  a.mov(rdi, target)
+}
+
+/** Counts a helper and waits until the first thread has decided; goes to `leave` where there is nothing to do. */
+function emitArrival(a: Assembler, leave: Label): void {
+  const p = startParameters
+  a.mov(rax, 1)
+  a.lockXadd(at(team, teamBytes.arrived), rax)
+  a.cmp(rax, p.at('helpers', block))
+  a.jae(leave)
+  emitWait(a, p, 'decision', (decided) => {
+    a.test(rax, rax)
+    a.jne(decided)
+  })
+  a.cmp(rax, decisions.shared)
+  a.jne(leave)
 }
 
 /** Code in which each thread of a team waits for all others, or until the run is cancelled. A kernel like others. */
