@@ -21,7 +21,7 @@ export function int8AttentionKernel(
   { features, threads }: X64Context,
 ): StepKernel<Uint8Array> {
   // Weights and queries have 7 bits.
-  const dot = chooseDotMachine(features, 2)!
+  const dot = chooseDotMachine(features, 'avx2Bytes')!
   const { scratch, perToken, beyond } = codesLayout(shape, dot)
   const words = {
     ...attentionWords(step),

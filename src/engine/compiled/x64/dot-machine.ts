@@ -8,7 +8,9 @@ export interface TileStep {
   readonly sums: readonly (readonly Vector[])[]
   /** Registers that hold no sums; the last ones keep what `prepare` put there. */
   readonly free: readonly Vector[]
-  /** The 32 bits of activations of a row, of the step's first group or a later one. */
+  /** How many groups are added up in one step: a couple, where panels have such. */
+  readonly groups?: 1 | 2
+  /** The 32 bits of activations of a row, of the step's first group or the second one. */
   activations(row: number, group: number): Memory
   /** A vector of weights. */
   weights(group: number, vector: number): Memory
@@ -21,30 +23,30 @@ export interface DotMachine {
   readonly registers: readonly Vector[]
   /** Inputs that share 32 bits: 4 bytes, or 2 words where bytes have been widened, or 1 float32. */
   readonly group: 1 | 2 | 4
-  /** Groups that a step takes together; panels hold a multiple of it. */
-  readonly depth: 1 | 2
+  /** Whether panels join groups in couples. */
+  readonly coupled: boolean
   /** Vectors of sums beside each other in a tile. */
   readonly across: number
   /** Rows of a tile. */
   readonly rows: number
   /** Sets the constants that steps need, in the last of the free registers. */
   prepare(a: Assembler, free: readonly Vector[]): void
-  /** sums += activations * weights over the groups of a step, in every 32-bit lane; bytes of activations are unsigned. */
+  /** sums += activations * weights over the group or the couple of a step, in every 32-bit lane; bytes of activations are unsigned. */
   step(a: Assembler, tile: TileStep): void
 }
 
 /**
- * - `avx2Quads`: exact where four products fit in 16 bits, those of inputs 8i + (0, 1, 4, 5) and 8i + (2, 3, 6, 7).
+ * - `avx2Couples`: exact where `avx2Bytes` is; groups whose sums of two products fit in 16 bits together are widened once for both.
  * - `avx2Bytes`: exact where two products fit in 16 bits, those of inputs 2i and 2i + 1: activations up to 127, or pair-safe
  *   weights (numbers/pair-safe.ts).
  * - `avx2Words`: exact always; activations are u16, weights s16.
  * - `avxVnni`, `avx512Vnni`: exact always.
  * - `avx2Float`, `avx512Float`: float32, fused multiply and add in the order of the inputs.
  */
-export type DotMachineName = 'avx2Quads' | 'avx2Bytes' | 'avx2Words' | 'avxVnni' | 'avx512Vnni' | 'avx2Float' | 'avx512Float'
+export type DotMachineName = 'avx2Couples' | 'avx2Bytes' | 'avx2Words' | 'avxVnni' | 'avx512Vnni' | 'avx2Float' | 'avx512Float'
 
-const narrow = { registers: ymm.slice(0, 16), across: 2, rows: 6, depth: 1, prepare() {} } as const
-const wide = { registers: zmm, across: 4, rows: 6, depth: 1, prepare() {} } as const
+const narrow = { registers: ymm.slice(0, 16), across: 2, rows: 6, coupled: false, prepare() {} } as const
+const wide = { registers: zmm, across: 4, rows: 6, coupled: false, prepare() {} } as const
 
 /** A step that loads weights once for all rows, and activations once for all columns. */
 function stepOf(dot: (a: Assembler, sum: Vector, activations: Vector, weights: Vector, temporary: Vector) => void): DotMachine['step'] {
@@ -68,28 +70,29 @@ function prepareOnes(a: Assembler, free: readonly Vector[]): void {
 }
 
 export const dotMachines: Readonly<Record<DotMachineName, DotMachine>> = {
-  avx2Quads: {
+  avx2Couples: {
     ...narrow,
-    name: 'avx2Quads',
+    name: 'avx2Couples',
     group: 4,
-    depth: 2,
+    coupled: true,
     rows: 4,
     prepare: prepareOnes,
-    // Half of the weights is held; for the rest there are no registers, but loads have time.
-    step(a, { sums, free, activations, weights }) {
+    // Weights of a couple's second group are read from memory: there is no register left for them, and loads have time. Instructions of a kind stand
+    // together, which spreads them over the units that take them.
+    step(a, { sums, free, groups, activations, weights }) {
       const [activation, ...rest] = free
       const [held, firsts, seconds, [ones]] = [rest.slice(0, 2), rest.slice(2, 4), rest.slice(4, 6), rest.slice(6)]
       for (const [v, register] of held.entries()) a.vmovups(register, weights(0, v))
       for (const [r, row] of sums.entries()) {
         a.vbroadcastss(activation, activations(r, 0))
         for (const v of row.keys()) a.vpmaddubsw(firsts[v], activation, held[v])
-        a.vbroadcastss(activation, activations(r, 1))
-        for (const v of row.keys()) a.vpmaddubsw(seconds[v], activation, weights(1, v))
-        for (const [v, sum] of row.entries()) {
-          a.vpaddw(firsts[v], firsts[v], seconds[v])
-          a.vpmaddwd(firsts[v], firsts[v], ones)
-          a.vpaddd(sum, sum, firsts[v])
+        if (groups === 2) {
+          a.vbroadcastss(activation, activations(r, 1))
+          for (const v of row.keys()) a.vpmaddubsw(seconds[v], activation, weights(1, v))
+          for (const v of row.keys()) a.vpaddw(firsts[v], firsts[v], seconds[v])
         }
+        for (const v of row.keys()) a.vpmaddwd(firsts[v], firsts[v], ones)
+        for (const [v, sum] of row.entries()) a.vpaddd(sum, sum, firsts[v])
       }
     },
   },
@@ -161,13 +164,12 @@ export function chooseFloatMachine(features: Features): DotMachine | undefined {
 }
 
 /**
- * The fastest machine that is exact for the weights.
+ * The fastest machine for codes.
  *
- * @param fits how many products are sure to fit in 16 bits together: see `productsThatFit`
+ * @param narrowest the one that is exact for the weights where the processor has AVX2 alone
  */
-export function chooseDotMachine(features: Features, fits: 1 | 2 | 4): DotMachine | undefined {
+export function chooseDotMachine(features: Features, narrowest: 'avx2Couples' | 'avx2Bytes' | 'avx2Words'): DotMachine | undefined {
   if (features.avx512Vnni) return dotMachines.avx512Vnni
   if (features.avxVnni) return dotMachines.avxVnni
-  if (!features.avx2) return undefined
-  return fits === 4 ? dotMachines.avx2Quads : fits === 2 ? dotMachines.avx2Bytes : dotMachines.avx2Words
+  return features.avx2 ? dotMachines[narrowest] : undefined
 }

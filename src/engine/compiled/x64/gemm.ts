@@ -1,4 +1,5 @@
 import type { Assembler } from './assembler.js'
+import { emitCoupledTurns } from './coupled-turns.js'
 import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
 import { type Epilogue, type EpilogueContext, emitEpilogue, isGated, outputBytes } from './epilogue.js'
 import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, rsp, type Vector } from './operands.js'
@@ -67,7 +68,7 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
 
 /** One tile: sums in registers over all inputs, then the epilogue of each row. */
 function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height: number, constants: EpilogueConstants): void {
-  const { across, registers, depth } = machine
+  const { across, registers } = machine
   const bytes = vectorBytes(machine)
   const columns = panelColumns(machine)
   const sums = Array.from({ length: height }, (_, row) => registers.slice(row * across, (row + 1) * across))
@@ -75,21 +76,25 @@ function emitTile(a: Assembler, machine: DotMachine, epilogue: Epilogue, height:
 
   machine.prepare(a, free)
   for (const row of sums) for (const [v, register] of row.entries()) a.vmovups(register, at(r9, v * bytes))
-  emitRowPointers(a, height)
-  a.lea(r8q, at(r9, 4 * columns * headerWords))
-  const turn = (count: number) => {
-    for (let first = 0; first < count; first += depth)
-      machine.step(a, {
-        sums,
-        free,
-        activations: (row, group) => rowOf(row).plus(4 * (first + group)),
-        weights: (group, v) => at(r8q, ((first + group) * across + v) * bytes),
-      })
-    emitRowAdvance(a, height, 4 * count)
-    a.add(r8q, 4 * columns * count)
+  const weights = at(r9, 4 * columns * headerWords)
+  const [groups, panelStride] = [gemmParameters.at('groups'), gemmParameters.at('panelStride')]
+  if (machine.coupled) emitCoupledTurns(a, machine, { sums, free, list: weights, groups, panelStride })
+  else {
+    emitRowPointers(a, height)
+    a.lea(r8q, weights)
+    a.mov(rax, groups)
+    emitTurns(a, (count) => {
+      for (let first = 0; first < count; first++)
+        machine.step(a, {
+          sums,
+          free,
+          activations: (row) => rowOf(row).plus(4 * first),
+          weights: (_, v) => at(r8q, (first * across + v) * bytes),
+        })
+      emitRowAdvance(a, height, 4 * count)
+      a.add(r8q, 4 * columns * count)
+    })
   }
-  a.mov(rax, gemmParameters.at('groups'))
-  emitTurns(a, turn, depth)
   for (const row of sums) emitRowEpilogue(a, machine, epilogue, row, free, constants)
   a.ret()
 }

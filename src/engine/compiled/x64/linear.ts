@@ -1,4 +1,5 @@
 import { ArrayTensor, type Tensor } from '../../../ir/tensor.js'
+import { mostListedInputs } from '../coupled-groups.js'
 import { isView, partsOf, roundUp, rowBytes, type StepOf, type View, type Weight, weightColumns, whole } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import { activationKernels } from './activation.js'
@@ -12,7 +13,7 @@ import { coarseError, emitCoarseFunctions } from './functions.js'
 import { gemm, gemmParameters } from './gemm.js'
 import { amxInputMultiple, gemmAmx } from './gemm-amx.js'
 import { panelShares } from './panel-shares.js'
-import { type PanelPacker, type PanelSource, packPanels, productsThatFit, surveyOf } from './panels.js'
+import { type PanelPacker, type PanelSource, packPanels, pairsFit, surveyOf } from './panels.js'
 import { multipliersOf, quantizeKernels } from './quantize.js'
 import { mayOverrun, rowWords } from './rows.js'
 import { widen, widenParameters } from './widen.js'
@@ -58,7 +59,7 @@ const leastPart = 1 / 32
 /** Columns that a product writes at least. */
 function leastColumns(weight: Weight, { features }: X64Context): number {
   if (weight.kind === 'blocks' && hasBlockKernels(weight)) return chooseBlockMachine(features)!.columns
-  return panelColumns((weight.kind === 'int8' ? chooseDotMachine(features, 1) : chooseFloatMachine(features))!)
+  return panelColumns((weight.kind === 'int8' ? chooseDotMachine(features, 'avx2Words') : chooseFloatMachine(features))!)
 }
 
 /** A buffer that no plan knows, for results of this step alone. */
@@ -122,11 +123,14 @@ async function byteKernels(step: Linear, weight: Extract<Weight, { kind: 'int8' 
       : { scale }),
   }
   const epilogue = general.kind === 'codes' && weight.input.kind === 'static' ? { ...general, bounded: isBounded(source) } : general
-  const exact = features.avx512Vnni || features.avxVnni
-  const machine = chooseDotMachine(features, exact ? 1 : productsThatFit(survey, context.highestCode(input)))!
+  const highest = context.highestCode(input)
+  const exact = !pairsFit(survey, highest) ? 'avx2Words' : inputs > mostListedInputs ? 'avx2Bytes' : 'avx2Couples'
+  const machine = chooseDotMachine(features, exact)!
   const parameters = weight.input.kind === 'rows' ? weight.input.parameters : undefined
   if (machine.group === 4)
-    return [panelKernel(step, machine, epilogue, source, packer, { address: input }, { stride: input }, parameters, features.amxInt8)]
+    return [
+      panelKernel(step, machine, epilogue, source, packer, { address: input }, { stride: input }, parameters, features.amxInt8, highest),
+    ]
   const stride = 2 * roundUp(inputs, 16)
   const wide: Word = { scratch: stride, per: output.buffer.per }
   const widening = stepKernel({
@@ -174,11 +178,13 @@ function panelKernel(
   activationStride: Word,
   rowParameters?: View,
   tiles = false,
+  highest?: number,
 ): StepKernel<Uint8Array> {
   const layout = tiles ? dotMachines.avx512Vnni : machine
   const panelLayout = {
     machine: layout,
     order: panelOrder(epilogue),
+    highest,
     overlap: residual?.buffer === output.buffer ? 'skip' : 'repeat',
     ...(tiles && { inputMultiple: amxInputMultiple }),
   } as const

@@ -1,7 +1,10 @@
+import { groupListBytes, largestPairSum } from '../coupled-groups.js'
 import type { ConstantMemory } from './constant-memory.node.js'
+import { couplePanels, couplingParameters, waitingBytes } from './couple-groups.js'
+import { driver } from './driver.js'
 import { linkedCode } from './linked-code.node.js'
-import { addressOf, called, type KernelCall, mapCode } from './memory.node.js'
-import { type PanelPacker, surveyOf } from './panels.js'
+import { addressOf, called, type KernelCall, kernelAt, mapCode } from './memory.node.js'
+import { type PanelPacker, surveyOf, type WholePanels } from './panels.js'
 import { packStrips, stripColumns, stripInputs, stripParameters } from './strips.js'
 
 /** Columns of a strip that stay together in a panel, and how many times so many it has. */
@@ -23,7 +26,14 @@ interface Strips {
   readonly places: readonly number[]
 }
 
-let mapped: KernelCall | undefined
+/** Code in memory: its addresses, and what is called from here. */
+interface Kernels {
+  readonly strips: { readonly address: bigint; readonly call: KernelCall }
+  readonly couples: bigint
+  readonly driver: KernelCall
+}
+
+let mapped: Kernels | undefined
 
 /** What the kernel is called with, and where it leaves what it finds on the way: the sum of each column, and extremes. */
 interface StripCall {
@@ -32,14 +42,19 @@ interface StripCall {
   readonly extremes: Int16Array
 }
 
-function kernel(): KernelCall {
-  mapped ??= mapCode(linkedCode(new Map([['pack-strips', packStrips]]), null).code).call
+function kernels(): Kernels {
+  if (mapped) return mapped
+  const codes = { 'pack-strips': packStrips, 'couple-panels': couplePanels, driver }
+  const { code, offsets } = linkedCode(new Map(Object.entries(codes)), null)
+  const { address } = mapCode(code)
+  const [strips, couples, calls] = Object.keys(codes).map((name) => address + BigInt(offsets.get(name)!))
+  mapped = { strips: { address: strips, call: kernelAt(strips) }, couples, driver: kernelAt(calls) }
   return mapped
 }
 
 function callOf(
   { codes, outputs, first, step, count, target, targetStride, targetStep, places }: Strips,
-  extremes: Int16Array = new Int16Array(32),
+  extremes: Int16Array = new Int16Array(16),
 ): StripCall {
   const sums = new Int32Array(count * stripColumns)
   const [place0, place1, place2, place3] = places
@@ -62,12 +77,29 @@ function callOf(
 /** Looks at the strips, and packs them. */
 function surveyed(strips: Strips, extremes?: Int16Array): StripCall {
   const call = callOf(strips, extremes)
-  kernel()(addressOf(call.parameters))
+  kernels().strips.call(addressOf(call.parameters))
   return call
 }
 
 function isCovered(codes: Int8Array, outputs: number): boolean {
   return outputs >= stripColumns && codes.length > 0 && codes.length % (stripInputs * outputs) === 0
+}
+
+/** Joins the groups of packed panels in couples. */
+function couplingOf({ codes, outputs, count, target, stride, highest }: WholePanels & { readonly highest: number }) {
+  const groups = codes.length / outputs / 4
+  const scratch = new Uint8Array(groups * waitingBytes)
+  const weights = addressOf(target)
+  const parameters = couplingParameters.block({
+    lists: weights - BigInt(groupListBytes(groups)),
+    weights,
+    stride,
+    panels: count,
+    groups,
+    limit: largestPairSum(highest),
+    scratch: addressOf(scratch),
+  })
+  return { parameters, scratch }
 }
 
 /** Packs codes by machine code, into memory for constants; other threads do so while this one goes on. */
@@ -88,17 +120,15 @@ export function panelPacker(constants: ConstantMemory): PanelPacker {
       const all = new Int32Array(outputs)
       all.set(surveyed({ codes, outputs, first: last, step: 0, count: 1, ...nowhere }, extremes).sums, last)
       all.set(sums)
-      const range = (row: number): [number, number] => [
-        Math.min(...extremes.subarray(row, row + 8)),
-        Math.max(...extremes.subarray(row + 8, row + 16)),
-      ]
-      return { sums: all, pairs: range(0), fours: range(16) }
+      return { sums: all, pairs: [Math.min(...extremes.subarray(0, 8)), Math.max(...extremes.subarray(8))] }
     },
-    pack({ codes, outputs, first, count, places, target, stride }) {
+    pack(panels) {
+      const { codes, outputs, first, count, places, target, stride, highest } = panels
       if (!isCovered(codes, outputs)) return false
       const columns = places.length
+      const { driver, strips, couples } = kernels()
       for (let column = 0; column < columns; column += stripColumns) {
-        const { parameters, sums, extremes } = callOf({
+        const packing = callOf({
           codes,
           outputs,
           first: first + column,
@@ -109,7 +139,12 @@ export function panelPacker(constants: ConstantMemory): PanelPacker {
           targetStep: stride,
           places: blocks.map((i) => 4 * places.indexOf(column + together * i)),
         })
-        constants.fill(called(kernel(), addressOf(parameters)), [codes, parameters, sums, extremes])
+        // A panel of couples is one strip.
+        const coupling = highest && couplingOf({ ...panels, highest })
+        const calls = [strips.address, addressOf(packing.parameters)]
+        if (coupling) calls.push(couples, addressOf(coupling.parameters))
+        const list = BigInt64Array.of(0n, BigInt(calls.length / 2), ...calls)
+        constants.fill(called(driver, addressOf(list)), [codes, list, ...Object.values(packing), ...Object.values(coupling || {})])
       }
       return true
     },

@@ -1,4 +1,5 @@
 import { badInput } from '../../../base/errors.js'
+import { coupleGroups, groupListBytes } from '../coupled-groups.js'
 import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
 
 /** A linear in codes or in float32: what panels are packed from. */
@@ -33,6 +34,8 @@ export interface PanelLayout {
   readonly overlap: 'repeat' | 'skip'
   /** Inputs are filled up with zeros to a multiple of this power of two, where the machine's step is smaller. */
   readonly inputMultiple?: number
+  /** What inputs are at most, for machines that take groups in couples; 255 unless given. */
+  readonly highest?: number
 }
 
 /** Gives memory for panels and does faster what this file does. */
@@ -41,7 +44,7 @@ export interface PanelPacker {
   allocate(bytes: number): Uint8Array
   /** As {@link surveyOf}. */
   survey(codes: Int8Array, outputs: number): CodeSurvey
-  /** Brings panels that lie side by side into fours of inputs; false where it is made for others. */
+  /** Brings panels that lie side by side into fours of inputs, in couples where panels have such; false where it is made for others. */
   pack(panels: WholePanels): boolean
 }
 
@@ -58,6 +61,8 @@ export interface WholePanels {
   /** From where the codes of the first go, and bytes from one to the next. */
   readonly target: Uint8Array
   readonly stride: number
+  /** Where groups are to be joined in couples: what inputs are at most. */
+  readonly highest?: number
 }
 
 /** Weights in the order in which a kernel reads them. */
@@ -76,29 +81,32 @@ export interface Panels {
 export const headerWords = 5
 
 /**
- * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then `[groups][columns][group]`
- * codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
+ * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then the list of
+ * groups where the machine takes them in couples, then `[groups][columns][group]` codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
  */
 export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: PanelPacker): Panels {
   const { inputs, outputs, codes, parts = 1 } = linear
   const { machine, order, overlap } = layout
   if (codes.length !== inputs * outputs) throw badInput(`A linear of ${inputs} by ${outputs} cannot have ${codes.length} codes`)
   const columns = panelColumns(machine)
-  const multiple = Math.max(machine.group * machine.depth, layout.inputMultiple ?? 1)
+  const multiple = Math.max(machine.group, layout.inputMultiple ?? 1)
   const groups = (Math.ceil(inputs / multiple) * multiple) / machine.group
   const partColumns = outputs / parts
   const count = Math.ceil(partColumns / columns)
   const lastColumn = Math.max(0, partColumns - columns)
-  const stride = 4 * columns * (headerWords + groups)
+  const listBytes = machine.coupled ? groupListBytes(groups) : 0
+  const stride = 4 * columns * (headerWords + groups) + listBytes
   const bytes = packer?.allocate(parts * count * stride) ?? new Uint8Array(parts * count * stride)
   const places = Int32Array.from(columnOrder(machine, order))
   const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? surveyOf(codes, outputs).sums)
   const header = columns * headerWords
+  const weightsAt = (panel: number) => panel * stride + 4 * header + listBytes
+  const highest = machine.coupled ? (layout.highest ?? 255) : undefined
   const packed = (place: number, column: number, count: number) => {
     if (!packer || !count || machine.group !== 4 || codes instanceof Float32Array) return false
     return Array.from({ length: parts }, (_, part) => {
-      const target = bytes.subarray((place * parts + part) * stride + 4 * header)
-      return packer.pack({ codes, outputs, first: part * partColumns + column, count, places, target, stride: parts * stride })
+      const target = bytes.subarray(weightsAt(place * parts + part))
+      return packer.pack({ codes, outputs, first: part * partColumns + column, count, places, target, stride: parts * stride, highest })
     }).every(Boolean)
   }
   const side = Math.floor(partColumns / columns)
@@ -114,10 +122,11 @@ export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: Pa
     const start = (panel * stride) / 4
     writeHeader(floats, machine.group === 1 ? floats : integers, start, linear, sums, from)
     if (place < side ? isSidePacked : isLastPacked) continue
-    const body = bytes.subarray(4 * (start + header), (panel + 1) * stride)
-    if (codes instanceof Float32Array) packFloats(floats.subarray(start + header), codes, outputs, from)
-    else if (machine.group === 4) packBytes(integers.subarray(start + header), codes, outputs, from)
-    else packWords(new Int16Array(body.buffer, body.byteOffset, body.length / 2), codes, outputs, from)
+    const [body, end] = [weightsAt(panel), (panel + 1) * stride]
+    if (codes instanceof Float32Array) packFloats(floats.subarray(body / 4), codes, outputs, from)
+    else if (machine.group === 4) packBytes(integers.subarray(body / 4), codes, outputs, from)
+    else packWords(new Int16Array(bytes.buffer, bytes.byteOffset + body, (end - body) / 2), codes, outputs, from)
+    if (highest) coupleGroups(bytes.subarray(body - listBytes, end), groups, highest)
   }
   return { bytes, count, groups, stride, lastColumn }
 }
@@ -194,43 +203,29 @@ export interface CodeSurvey {
   readonly sums: Int32Array
   /** Least and greatest sum of the codes of inputs 2i and 2i + 1 in a column; 0 counts too. */
   readonly pairs: readonly [number, number]
-  /** Least sum of the negative codes and greatest of the positive ones of inputs 8i + (0, 1, 4, 5), or 8i + (2, 3, 6, 7), in a column. */
-  readonly fours: readonly [number, number]
 }
 
 /** Looks at codes [inputs, outputs]. */
 export function surveyOf(codes: Int8Array, outputs: number): CodeSurvey {
   const sums = new Int32Array(outputs)
-  const [pairs, fours]: [number, number][] = [
-    [0, 0],
-    [0, 0],
-  ]
-  const widen = (range: [number, number], low: number, high: number) => {
-    if (low < range[0]) range[0] = low
-    if (high > range[1]) range[1] = high
-  }
-  for (let row = 0; row < codes.length; row += 8 * outputs)
-    for (let n = 0; n < outputs; n++)
-      for (const first of [0, 2]) {
-        // Beyond the last input there is nothing, which counts as 0.
-        const [a, b, c, d] = [first, first + 1, first + 4, first + 5].map((input) => codes[row + input * outputs + n] | 0)
-        sums[n] += a + b + c + d
-        widen(pairs, Math.min(a + b, c + d), Math.max(a + b, c + d))
-        const positive = Math.max(a, 0) + Math.max(b, 0) + Math.max(c, 0) + Math.max(d, 0)
-        widen(fours, a + b + c + d - positive, positive)
-      }
-  return { sums, pairs, fours }
+  const pairs: [number, number] = [0, 0]
+  for (let row = 0; row < codes.length; row += 2 * outputs)
+    for (let n = 0; n < outputs; n++) {
+      // Beyond the last input there is nothing, which counts as 0.
+      const sum = codes[row + n] + (codes[row + outputs + n] | 0)
+      sums[n] += sum
+      if (sum < pairs[0]) pairs[0] = sum
+      if (sum > pairs[1]) pairs[1] = sum
+    }
+  return { sums, pairs }
 }
 
 /**
- * How many products of a column are sure to fit in 16 bits together: four as `avx2Quads` adds them, two as `avx2Bytes`
- * does, or one.
+ * Whether two products of a column are sure to fit in 16 bits together, as `avx2Bytes` adds them.
  *
  * @param largest largest activation, 255 or 127
  */
-export function productsThatFit({ pairs, fours }: CodeSurvey, largest: number): 1 | 2 | 4 {
-  const [highest, lowest] = [Math.floor(32767 / largest), -Math.floor(32768 / largest)]
+export function pairsFit({ pairs: [least, greatest] }: CodeSurvey, largest: number): boolean {
   // Codes of different signs take from each other: alone each of them fits, and so does what is left.
-  const fits = ([least, greatest]: readonly [number, number]) => least >= lowest && greatest <= highest
-  return fits(pairs) ? (fits(fours) ? 4 : 2) : 1
+  return least >= -Math.floor(32768 / largest) && greatest <= Math.floor(32767 / largest)
 }

@@ -8,8 +8,8 @@ export const [stripColumns, stripInputs] = [16, 8]
 /**
  * `source`: codes [8 * turns, outputs], rows `sourceStride` bytes apart; strips are read `sourceStep` bytes apart. A group of four inputs of a
  * strip goes to `target` as 16 words of four codes: columns 4i to 4i + 3 to `place i`, groups `targetStride` apart, strips `targetStep`.
- * `sums`: int32 [strips, 16], the sum of each column. `extremes`: int16 [4, 8], least and greatest of the sums that `CodeSurvey` calls pairs and
- * then of those that it calls fours, in each of 8 lanes; goes on from what is there.
+ * `sums`: int32 [strips, 16], the sum of each column. `extremes`: int16 [2, 8], least and greatest of the sums that `CodeSurvey` calls pairs,
+ * in each of 8 lanes; goes on from what is there.
  */
 export const stripParameters = new Parameters([
   'source',
@@ -30,7 +30,7 @@ export const stripParameters = new Parameters([
 
 const places = [r12, r13, r14, r15]
 const sums = xmm.slice(12, 16)
-const [first, second, ones, zero] = [xmm[2], xmm[7], xmm[10], xmm[11]]
+const [first, second, ones] = [xmm[2], xmm[7], xmm[10]]
 
 /** Code that brings codes into the order of products of bytes and looks at them on the way. Called with `stripParameters`. */
 export function packStrips(): Uint8Array {
@@ -49,7 +49,6 @@ export function packStrips(): Uint8Array {
       for (const [i, place] of places.entries()) a.mov(place, p.at(`place${i as 0 | 1 | 2 | 3}`))
       a.vpcmpeqb(ones, ones, ones)
       a.vpabsb(ones, ones)
-      a.vpxor(zero, zero, zero)
       a.bind(strip)
       for (const sum of sums) a.vpxor(sum, sum, sum)
       a.mov(rax, rsi)
@@ -58,10 +57,7 @@ export function packStrips(): Uint8Array {
       a.align(32)
       a.bind(turn)
       const groups = [emitGroup(a, xmm.slice(0, 5)), emitGroup(a, xmm.slice(5, 10))]
-      for (const [i, sum] of sums.entries()) {
-        for (const group of groups) emitPairs(a, group[i], sum, wordsOfOne)
-        emitFours(a, groups[0][i], groups[1][i])
-      }
+      for (const group of groups) for (const [i, sum] of sums.entries()) emitPairs(a, group[i], sum, wordsOfOne)
       a.dec(rbp)
       a.jne(turn)
       for (const [i, sum] of sums.entries()) a.vmovdqu(at(r9, 16 * i), sum)
@@ -106,21 +102,6 @@ function emitPairs(a: Assembler, words: Vector, sum: Vector, wordsOfOne: Label):
   emitKeep(a, 'vpmaxsw', second, first, 16)
   a.vpmaddwd(first, first, at(wordsOfOne))
   a.vpaddd(sum, sum, first)
-}
-
-/** Sums of the negative codes, and of the positive ones, of two neighbouring inputs and the two that are four further on. */
-function emitFours(a: Assembler, low: Vector, high: Vector): void {
-  for (const [part, keep, offset] of [
-    ['vpminsb', 'vpminsw', 32],
-    ['vpmaxsb', 'vpmaxsw', 48],
-  ] as const) {
-    a[part](first, low, zero)
-    a[part](second, high, zero)
-    a.vpmaddubsw(first, ones, first)
-    a.vpmaddubsw(second, ones, second)
-    a.vpaddw(first, first, second)
-    emitKeep(a, keep, first, first, offset)
-  }
 }
 
 /** Keeps the least or greatest in each lane. */

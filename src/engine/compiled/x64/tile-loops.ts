@@ -137,8 +137,8 @@ export function emitDispatch(a: Assembler, tiles: readonly Label[]): void {
 /** Turns after each other, whose loop costs nothing. */
 const most = 4
 
-/** Emits `turn(count)`, which does so many turns and moves on, such that rax turns are done; it is a multiple of `least`. */
-export function emitTurns(a: Assembler, turn: (count: number) => void, least = 1): void {
+/** Emits `turn(count)`, which does so many turns and moves on, such that rax turns are done. */
+export function emitTurns(a: Assembler, turn: (count: number) => void): void {
   const [many, few, one, finish] = [new Label(), new Label(), new Label(), new Label()]
   a.sub(rax, most)
   a.jl(few)
@@ -151,8 +151,8 @@ export function emitTurns(a: Assembler, turn: (count: number) => void, least = 1
   a.add(rax, most)
   a.je(finish)
   a.bind(one)
-  turn(least)
-  a.sub(rax, least)
+  turn(1)
+  a.dec(rax)
   a.jg(one)
   a.bind(finish)
 }

@@ -90,9 +90,9 @@ export interface GemmCall {
 /** Places the arrays of a product, and says how to call the kernel and what to read afterwards. */
 export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epilogue: Epilogue, options: PlaceOptions = {}): GemmCall {
   const { linear, rows, gap } = one
-  const { inPlace = false, inputMultiple } = options
+  const { inPlace = false, inputMultiple, highest } = options
   const columns = panelColumns(machine)
-  const panels = packPanels(linear, { machine, order: panelOrder(epilogue), overlap: inPlace ? 'skip' : 'repeat', inputMultiple })
+  const panels = packPanels(linear, { machine, order: panelOrder(epilogue), overlap: inPlace ? 'skip' : 'repeat', inputMultiple, highest })
   const element = outputBytes(epilogue)
   const stride = panels.groups * machine.group + gap
   const activationStride = (stride * 4) / machine.group
@@ -151,6 +151,8 @@ export interface PlaceOptions {
   /** The residual is the output. */
   readonly inPlace?: boolean
   readonly inputMultiple?: number
+  /** What activations are at most. */
+  readonly highest?: number
 }
 
 const outputTypes = { codes: Uint8Array, s32: Int32Array, f32: Float32Array }

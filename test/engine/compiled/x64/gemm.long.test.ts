@@ -6,7 +6,7 @@ import { processorFeatures } from '../../../../src/engine/compiled/x64/features.
 import { gemm } from '../../../../src/engine/compiled/x64/gemm.js'
 import { amxInputMultiple, gemmAmx } from '../../../../src/engine/compiled/x64/gemm-amx.js'
 import { addressOf, type MappedCode, mapCode } from '../../../../src/engine/compiled/x64/memory.node.js'
-import { productsThatFit, surveyOf } from '../../../../src/engine/compiled/x64/panels.js'
+import { pairsFit, surveyOf } from '../../../../src/engine/compiled/x64/panels.js'
 import { GuardedArena } from './arena.js'
 import {
   expectedGemm,
@@ -25,7 +25,7 @@ type Name = keyof typeof dotMachines | 'amx'
 
 const features = runsHere ? processorFeatures() : undefined
 const available: Record<Name, boolean | undefined> = {
-  avx2Quads: features?.avx2,
+  avx2Couples: features?.avx2,
   avx2Bytes: features?.avx2,
   avx2Words: features?.avx2,
   avxVnni: features?.avxVnni,
@@ -47,12 +47,12 @@ function compile(name: Name, epilogue: Epilogue): MappedCode {
   return code
 }
 
-function run(name: Name, one: GemmCase, epilogue: Epilogue, inPlace = false): number[] {
+function run(name: Name, one: GemmCase, epilogue: Epilogue, inPlace = false, highest = limits[name]?.[0]): number[] {
   const arena = new GuardedArena()
   try {
     const machine = name === 'amx' ? dotMachines.avx512Vnni : dotMachines[name]
     const inputMultiple = name === 'amx' ? amxInputMultiple : undefined
-    const { parameters, read } = placeGemm(arena, machine, one, epilogue, { inPlace, inputMultiple })
+    const { parameters, read } = placeGemm(arena, machine, one, epilogue, { inPlace, inputMultiple, highest })
     compile(name, epilogue).call(addressOf(parameters))
     return read()
   } finally {
@@ -65,7 +65,7 @@ function checkNear(name: Name, one: GemmCase, epilogue: Epilogue, inPlace: boole
 }
 
 /** Largest activation and code with which all products fit. */
-const limits: Partial<Record<Name, readonly [number, number]>> = { avx2Quads: [127, 64], avx2Bytes: [127, 128] }
+const limits: Partial<Record<Name, readonly [number, number]>> = { avx2Couples: [127, 128], avx2Bytes: [127, 128] }
 
 describe.each(names.filter((name) => !name.endsWith('Float')))('product of bytes, %s', (name) => {
   const [largest, largestCode] = limits[name] ?? [255, 128]
@@ -90,6 +90,25 @@ describe.each(names.filter((name) => !name.endsWith('Float')))('product of bytes
   })
 })
 
+describe.skipIf(!available.avx2Couples)('couples of groups (skipped without AVX2)', () => {
+  it.each([
+    [255, 0],
+    [255, 16],
+    [255, 40],
+    [255, 64],
+    [127, 64],
+    [127, 100],
+  ])('equal the reference bit for bit, activations up to %d, codes up to %d', (largest, largestCode) => {
+    fc.assert(
+      fc.property(gemmShapes, fc.integer({ min: 1, max: 700 }), (shape, inputs) => {
+        const one = gemmCaseOf({ ...shape, inputs }, largest, largestCode)
+        expect(run('avx2Couples', one, { kind: 's32' }, false, largest)).toEqual(expectedGemm(one, { kind: 's32' }))
+      }),
+      { numRuns: 40 },
+    )
+  })
+})
+
 describe.each(names.filter((name) => name.endsWith('Float')))('product of floats, %s', (name) => {
   it.each(floatEpilogues.filter((epilogue) => !('rows' in epilogue || 'bias' in epilogue)))('is near the reference: %j', (epilogue) => {
     fc.assert(
@@ -101,17 +120,15 @@ describe.each(names.filter((name) => name.endsWith('Float')))('product of floats
   })
 })
 
-describe('how many products fit in 16 bits', () => {
+describe('two products', () => {
   const column = (...codes: number[]) => surveyOf(Int8Array.from(codes), 1)
 
-  it('depends on codes of one sign and the largest activation', () => {
-    expect(productsThatFit(column(127, 127), 255)).toBe(1)
-    expect(productsThatFit(column(-128, -1), 255)).toBe(1)
-    expect(productsThatFit(column(64, 64), 255)).toBe(4)
-    expect(productsThatFit(column(127, -127), 255)).toBe(4)
-    expect(productsThatFit(column(64, 64, 0, 0, 1, 0, 0, 0), 255)).toBe(2)
-    expect(productsThatFit(column(64, 64, 0, 0, 0, 0, 1, 0), 255)).toBe(4)
-    expect(productsThatFit(column(127, 127, 127, 127, 4, 0, 0, 4), 127)).toBe(4)
-    expect(productsThatFit(column(127, 127, 127, 127, 5, 0, 0, 4), 127)).toBe(2)
+  it('fit in 16 bits or not, as their codes and the largest activation say', () => {
+    expect(pairsFit(column(127, 127), 255)).toBe(false)
+    expect(pairsFit(column(-128, -1), 255)).toBe(false)
+    expect(pairsFit(column(64, 64), 255)).toBe(true)
+    expect(pairsFit(column(127, -127), 255)).toBe(true)
+    expect(pairsFit(column(0, 64, 65), 255)).toBe(true)
+    expect(pairsFit(column(127, 127, -128, -128), 127)).toBe(true)
   })
 })

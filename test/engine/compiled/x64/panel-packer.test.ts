@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Random } from '../../../../src/base/random.js'
 import { ConstantMemory } from '../../../../src/engine/compiled/x64/constant-memory.node.js'
 import { dotMachines } from '../../../../src/engine/compiled/x64/dot-machine.js'
 import { viewMemory } from '../../../../src/engine/compiled/x64/memory.node.js'
@@ -30,17 +31,44 @@ describe.skipIf(!runsHere)('codes packed by machine code', () => {
     )
   })
 
-  it.each(['avx2Quads', 'avx2Bytes', 'avx2Words', 'avx512Vnni'] as const)('give the same panels for %s', async (name) => {
+  it.each(['avx2Couples', 'avx2Bytes', 'avx2Words', 'avx512Vnni'] as const)('give the same panels for %s', async (name) => {
     const constants = new ConstantMemory()
     const layouts = fc.record({ order: fc.constantFrom('natural', 'packed'), overlap: fc.constantFrom('repeat', 'skip') })
     await fc.assert(
       fc.asyncProperty(evenLinears, layouts, async (linear, layout) => {
-        const given = { machine: dotMachines[name], ...layout }
+        const given = { machine: dotMachines[name], highest: 255, ...layout }
         const panels = packPanels(linear, given, panelPacker(constants))
         await constants.filled()
         expect({ ...panels, bytes: panels.bytes.slice() }).toEqual(packPanels(linear, given))
       }),
       { numRuns: 50 },
+    )
+    constants.release()
+  })
+})
+
+describe.skipIf(!runsHere)('groups joined by machine code', () => {
+  /** Matrices of 16 to 40 columns, each group of inputs with codes of its own size. */
+  const matrices = fc
+    .record({ outputs: fc.integer({ min: 16, max: 40 }), sizes: fc.array(fc.nat(127), { minLength: 2, maxLength: 120 }), seed: fc.nat() })
+    .map(({ outputs, sizes, seed }) => {
+      const random = new Random(seed)
+      const groups = sizes.length & ~1
+      const code = (size: number) => Math.max(-128, random.integer(2 * size + 2) - size - 1)
+      const codes = Int8Array.from({ length: 4 * groups * outputs }, (_, i) => code(sizes[Math.floor(i / (4 * outputs))]))
+      return { inputs: 4 * groups, outputs, codes }
+    })
+
+  it.each([255, 127])('are the same, with inputs up to %d', async (highest) => {
+    const constants = new ConstantMemory()
+    await fc.assert(
+      fc.asyncProperty(matrices, async (linear) => {
+        const layout = { machine: dotMachines.avx2Couples, order: 'packed', overlap: 'repeat', highest } as const
+        const panels = packPanels(linear, layout, panelPacker(constants))
+        await constants.filled()
+        expect(Buffer.compare(panels.bytes, packPanels(linear, layout).bytes)).toBe(0)
+      }),
+      { numRuns: 60 },
     )
     constants.release()
   })

@@ -1,5 +1,5 @@
 import { badInput } from '../../../../base/errors.js'
-import { coupleGroups, groupListBytes, writeGroupList } from './coupled-groups.js'
+import { coupleGroups, groupListBytes } from '../../coupled-groups.js'
 import type { ProductForm } from './tile.js'
 
 /** A matrix to pack. */
@@ -32,7 +32,6 @@ export function packPanels({ form, inputs, outputs, parts, codes, header, highes
   const Weights = codes instanceof Float32Array ? Float32Array : Int8Array
   const stride = columns * (4 * header.length + groups * group * weightBytes) + listBytes
   const bytes = new Uint8Array(count * stride)
-  const places = Int32Array.from({ length: groups }, (_, i) => i)
   for (let panel = 0; panel < count; panel++) {
     const before = (panel % parts) * partColumns
     const first = before + Math.floor(panel / parts) * columns
@@ -43,16 +42,12 @@ export function packPanels({ form, inputs, outputs, parts, codes, header, highes
       new Type(bytes.buffer, panel * stride + 4 * part * width, width).set(values.subarray(first, end))
     }
     const list = panel * stride + 4 * header.length * width
-    if (form.coupled) {
-      const order = coupleGroups({ codes, inputs, outputs, first, end }, highest)
-      writeGroupList(bytes, list, order)
-      for (const [place, which] of order.groups.entries()) places[which] = place
-    }
     const weights = new Weights(bytes.buffer, list + listBytes, groups * width * group)
     for (let input = 0; input < inputs; input++) {
-      const [from, to] = [input * outputs, places[Math.floor(input / group)] * width * group + (input % group)]
+      const [from, to] = [input * outputs, Math.floor(input / group) * width * group + (input % group)]
       for (let column = first; column < end; column++) weights[to + (column - first) * group] = codes[from + column]
     }
+    if (form.coupled) coupleGroups(bytes.subarray(list, list + listBytes + weights.byteLength), groups, highest)
   }
   return bytes
 }
