@@ -2,6 +2,9 @@ import type { Assembler } from './assembler.js'
 import { type DotMachine, panelColumns, type TileStep, vectorBytes } from './dot-machine.js'
 import { as, at, type General, Label, type Memory, r8q, r9, r12, r15, rax, rbx, rcx, rdx, rsi } from './operands.js'
 
+/** How many bytes before their use weights are asked for; behind a panel's end come the next one's header and list. */
+const ahead = 1024
+
 /** A tile whose panel begins with a list of its groups. */
 export interface CoupledTile extends Pick<TileStep, 'sums' | 'free'> {
   /** Where the list begins. */
@@ -10,7 +13,10 @@ export interface CoupledTile extends Pick<TileStep, 'sums' | 'free'> {
   readonly panelStride: Memory
 }
 
-/** Emits the steps of all groups of the panel at r9: those of couples, then those of groups that are alone. Rows begin at r12, rcx apart. */
+/**
+ * Emits the steps of all groups of the panel at r9, which `coupleGroups` (coupled-groups.ts) arranged: those of couples, then those of groups that are
+ * alone. Rows begin at r12, rcx apart.
+ */
 export function emitCoupledTurns(a: Assembler, machine: DotMachine, { list, groups, panelStride, ...tile }: CoupledTile): void {
   const groupBytes = 4 * panelColumns(machine)
   const [listed, weights, left, inputs, threeRows] = [rdx, r8q, rax, [rsi, rbx], r15]
@@ -25,6 +31,7 @@ export function emitCoupledTurns(a: Assembler, machine: DotMachine, { list, grou
       a.movzx16(as('r32', input), at(listed, 4 + 2 * i))
       a.add(input, r12)
     }
+    for (let group = 0; group < count; group++) a.prefetcht0(at(weights, ahead + group * groupBytes))
     machine.step(a, {
       ...tile,
       groups: count,

@@ -81,8 +81,9 @@ export interface Panels {
 export const headerWords = 5
 
 /**
- * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then the list of
- * groups where the machine takes them in couples, then `[groups][columns][group]` codes, in bytes, words or float32 as the machine needs them. The sum of codes is float32, exact up to 2^24.
+ * Packs a linear into panels: `[start][scale][bias][sum of codes][factor]`, a word for each column, then `[groups][columns][group]`
+ * codes, in bytes, words or float32 as the machine needs them, with a list in front where it takes groups in couples. The sum of codes is float32,
+ * exact up to 2^24.
  */
 export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: PanelPacker): Panels {
   const { inputs, outputs, codes, parts = 1 } = linear
