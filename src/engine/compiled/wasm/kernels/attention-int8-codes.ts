@@ -176,11 +176,7 @@ function unitsOfColumns({ group, inputBytes }: ProductForm): number[] {
 }
 
 /** What queries of a head are multiplied with for their codes; gives the exponents for a unit of their scores. */
-export function scaleQueries(
-  f: FunctionBuilder,
-  head: HeadRows,
-  { factors, multipliers }: Readonly<Record<'factors' | 'multipliers', Local<'i32'>>>,
-): Local<'f32'> {
+export function scaleQueries(f: FunctionBuilder, head: HeadRows, factors: Local<'i32'>, multipliers: Local<'i32'>): Local<'f32'> {
   const most = f.local('v128', integers(0))
   const [factor] = copies(f, factors)
   eachMagnitudes(f, head, 16, [walk(factor, 4)], (magnitudes, count) => {

@@ -4,21 +4,14 @@ import { exponentsPerOctave } from '../../reference/attention-int8.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import type { RuleContext } from '../rules.js'
 import { f32x4, i32, type Value, v128 } from '../values.js'
+import type { AttentionShape } from './attention.js'
 import { keyPanelBytes, packKeys, packQuery, packValues, panelColumns, queryBytes, scaleQueries } from './attention-int8-codes.js'
 import { hidden, softmaxOfCodes } from './attention-int8-softmax.js'
 import { copies, eachChunk, floatOf, kernel, larger, rowsOf, storeFloats, type WasmKernel, walk } from './kernel.js'
 import { eachSequence, sequenceTable } from './sequences.js'
-import { callTile, type ProductForm, productForms, type TileArguments } from './tile.js'
+import { callTile, noEpilogueArguments, type ProductForm, productForms, type TileArguments } from './tile.js'
 
-interface Shape {
-  readonly form: ProductForm
-  readonly heads: number
-  readonly keyValueHeads: number
-  readonly size: number
-  readonly valueSize: number
-  readonly causal: boolean
-  readonly window: number | undefined
-}
+type Shape = Omit<AttentionShape, 'softCap' | 'coded'> & { readonly form: ProductForm }
 
 /** Queries that are taken at a time. */
 const tileRows = 2
@@ -44,7 +37,7 @@ function layoutOf({ form, size, valueSize }: Shape) {
  */
 export function int8Attention(step: StepOf<'attention'>, { features, threads }: Pick<RuleContext, 'features' | 'threads'>): WasmKernel {
   const { query, key, value, heads, keyValueHeads, scale, causal, window, output } = step
-  const form = productForms.made[features.dot]
+  const form = productForms.attention[features.dot]
   const sizes = { size: query.columns / heads, valueSize: value.columns / keyValueHeads }
   const shape = { form, heads, keyValueHeads, ...sizes, causal, window: causal ? window : undefined }
   const { perToken, beyond } = layoutOf(shape)
@@ -85,10 +78,9 @@ export function int8Attention(step: StepOf<'attention'>, { features, threads }: 
 type Words = Readonly<Record<string, Local<'i32'>>>
 
 /** What the heads of a sequence use one after the other. */
-interface Sequence
-  extends Readonly<
-    Record<'rows' | 'keyPanels' | 'valuePanels' | 'valueBytes' | 'scores' | 'scoreStride' | 'weights' | 'weightStride', Local<'i32'>>
-  > {}
+type Sequence = Readonly<
+  Record<'rows' | 'keyPanels' | 'valuePanels' | 'valueBytes' | 'scores' | 'scoreStride' | 'weights' | 'weightStride', Local<'i32'>>
+>
 
 function emitSequence(f: FunctionBuilder, shape: Shape, w: Words, start: Local<'i32'>, first: Local<'i32'>, rows: Local<'i32'>): void {
   const { form, heads, keyValueHeads, size, valueSize } = shape
@@ -117,11 +109,7 @@ function emitSequence(f: FunctionBuilder, shape: Shape, w: Words, start: Local<'
     packValues(f, form, ofValues, { scales: w.scales, panels: s.valuePanels, panelBytes: valueBytes })
     f.set(member, i32.const(group))
     f.while(member, () => {
-      const factor = scaleQueries(
-        f,
-        { from: query, stride: w.queryStride, rows, columns: size },
-        w as Words & Record<'factors' | 'multipliers', Local<'i32'>>,
-      )
+      const factor = scaleQueries(f, { from: query, stride: w.queryStride, rows, columns: size }, w.factors, w.multipliers)
       emitQueries(f, shape, w, s, { query, output, factor })
       f.add(query, 4 * size)
       f.add(output, 4 * valueSize)
@@ -203,7 +191,6 @@ function emitScores(
   rows: number,
 ): void {
   const panelBytes = keyPanelBytes(form, size)
-  const zero = f.local('i32')
   const products: TileArguments = {
     groups: f.local('i32', i32.const(Math.ceil(size / form.group))),
     input: w.queries,
@@ -211,10 +198,7 @@ function emitScores(
     panel: f.local('i32', i32.add(s.keyPanels, i32.mul(first, panelBytes / panelColumns))),
     output: f.local('i32', i32.add(s.scores, i32.shl(first, 2))),
     outputStride: s.scoreStride,
-    residual: zero,
-    residualStride: zero,
-    row: zero,
-    rowStride: zero,
+    ...noEpilogueArguments(f),
   }
   const left = f.local('i32', keys)
   const scale = form.inputBytes === 1 ? 'none' : 'bare'
@@ -235,7 +219,6 @@ function emitSums(
   { first, end, output }: Readonly<Record<'first' | 'end' | 'output', Local<'i32'>>>,
   rows: number,
 ): void {
-  const zero = f.local('i32')
   const firstGroup = i32.div_u(first, i32.const(form.group))
   const sums: TileArguments = {
     groups: f.local('i32', i32.sub(i32.div_u(i32.add(end, form.group - 1), i32.const(form.group)), firstGroup)),
@@ -244,10 +227,7 @@ function emitSums(
     panel: f.local('i32', s.valuePanels),
     output: f.local('i32', output),
     outputStride: w.outputStride,
-    residual: zero,
-    residualStride: zero,
-    row: zero,
-    rowStride: zero,
+    ...noEpilogueArguments(f),
   }
   eachChunk(f, valueSize, panelColumns, [walk(sums.output, 4)], (columns) => {
     const panel = f.local('i32', i32.add(sums.panel, i32.mul(firstGroup, 16 * Math.ceil(columns / 4))))

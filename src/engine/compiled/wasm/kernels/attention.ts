@@ -26,7 +26,7 @@ import {
   walk,
 } from './kernel.js'
 import { eachSequence, sequenceTable } from './sequences.js'
-import { callTile, productForms, type TileArguments } from './tile.js'
+import { callTile, noEpilogueArguments, productForms, type TileArguments } from './tile.js'
 
 /** Queries and keys that are taken at a time: panels of the keys stay in the processor's own caches. */
 const [queryBlock, keyBlock] = [64, 144]
@@ -351,7 +351,6 @@ function emitRows(
   const form = productForms.float32
   const zero = f.local('i32', i32.const(0))
   const scoreStride = f.local('i32', i32.const(4 * keyBlock))
-  const nothing = { residual: zero, residualStride: zero, row: zero, rowStride: zero }
   const products: TileArguments = {
     groups: f.local('i32', i32.const(size)),
     input: query,
@@ -359,7 +358,7 @@ function emitRows(
     panel: f.local('i32', w.keyPanels),
     output: f.local('i32', w.scores),
     outputStride: scoreStride,
-    ...nothing,
+    ...noEpilogueArguments(f),
   }
   const epilogue = { scale: 'bare', residual: false, relu: false } as const
   const unseen = f.local('i32', seen)
@@ -383,7 +382,7 @@ function emitRows(
     panel: f.local('i32', w.valuePanels),
     output: f.local('i32', output),
     outputStride: w.outputStride,
-    ...nothing,
+    ...noEpilogueArguments(f),
     residual: f.local('i32', output),
     residualStride: w.outputStride,
   }

@@ -65,8 +65,8 @@ export const productForms = {
     quads: { ...bytesForm, vectors: 6 },
   },
   words: wordsForm,
-  /** Codes that are made by kernels: of 7 bits on one side, in any order; weights that are words already. */
-  made: {
+  /** Both sides are codes that the kernel makes, those of one have 7 bits; by `WasmFeatures.dot`. */
+  attention: {
     none: { ...wordsForm, name: 'word pairs', weightBytes: 2, load: v128.load },
     pairs: { ...bytesForm, name: 'single bytes', vectors: 4 },
     quads: { ...bytesForm, vectors: 4 },
@@ -130,6 +130,12 @@ const tileParameters = [
   'rowStride',
 ] as const
 export type TileArguments = Readonly<Record<(typeof tileParameters)[number], Local<'i32'>>>
+
+/** What a tile gets that has neither a residual nor anything of its rows. */
+export function noEpilogueArguments(f: FunctionBuilder): Pick<TileArguments, 'residual' | 'residualStride' | 'row' | 'rowStride'> {
+  const zero = f.local('i32', i32.const(0))
+  return { residual: zero, residualStride: zero, row: zero, rowStride: zero }
+}
 
 /** Calls the function for a tile: `groups` steps along the inputs, then the epilogue. */
 export function callTile(f: FunctionBuilder, tile: Tile, given: TileArguments): void {
