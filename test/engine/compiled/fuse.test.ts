@@ -7,6 +7,7 @@ import type { Quantization, View } from '../../../src/engine/compiled/plan/steps
 import { reference } from '../../../src/engine/compiled/reference/backend.js'
 import { x64 } from '../../../src/engine/compiled/x64/backend.node.js'
 import { ArrayTensor } from '../../../src/ir/tensor.js'
+import { backends } from './backends.js'
 import { bytes, floats, PlanBuilder, relativeError, runPlan } from './plans.js'
 import { runsHere } from './x64/machine.js'
 
@@ -97,6 +98,47 @@ function gatedPlan(seed: number, bits: 4 | 8, rows: number, reversed: boolean): 
   return builder.output('result', product(gated, 40)).plan()
 }
 
+/** Attention in groups whose queries and keys are rotated; `shown`, what a product gives them is read elsewhere too. */
+function rotaryPlan({ seed, lengths, interleaved, partial, cacheDtype, shown }: RotaryDraw): Plan {
+  const builder = new PlanBuilder()
+  const random = new Random(seed)
+  const tokens = lengths.reduce((a, b) => a + b)
+  const normals = (shape: readonly number[]) =>
+    floats(
+      shape,
+      Array.from({ length: shape.reduce((a, b) => a * b) }, () => random.normal()),
+    )
+  const [headSize, heads, keyValueHeads] = [12, 4, 2]
+  const rotary = partial ? 8 : headSize
+  const rows = builder.rows(
+    20,
+    Array.from({ length: tokens * 20 }, () => random.normal()),
+  )
+  const [query, key, value] = [heads, keyValueHeads, keyValueHeads].map((count) => {
+    const weight = { kind: 'float32', values: normals([20, count * headSize]) } as const
+    return builder.add({ kind: 'linear', input: rows, weight, output: builder.buffer(count * headSize) })
+  })
+  if (shown) builder.output('key', key)
+  const tables = { cos: normals([40, rotary / 2]), sin: normals([40, rotary / 2]), numbers: 'index' } as const
+  const rotated = (input: View) =>
+    builder.add({ kind: 'rotary', input, headSize, rotary, interleaved, ...tables, output: builder.buffer(input.columns) })
+  const columns = keyValueHeads * headSize
+  const cache = cacheDtype && builder.cache({ keyColumns: columns, valueColumns: columns, ...(cacheDtype === 'int8' && { scales: 2 }) })
+  const views = { query: rotated(query), key: rotated(key), value, output: builder.buffer(heads * headSize) }
+  const mixed = builder.add({ kind: 'attention', ...views, heads, keyValueHeads, scale: 0.1, causal: true, cache, cacheDtype })
+  return builder.output('mixed', mixed).plan()
+}
+
+const rotaryDraws = fc.record({
+  seed: fc.nat(),
+  lengths: fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 3 }),
+  interleaved: fc.boolean(),
+  partial: fc.boolean(),
+  cacheDtype: fc.constantFrom(undefined, 'float32', 'int8'),
+  shown: fc.boolean(),
+})
+type RotaryDraw = typeof rotaryDraws extends fc.Arbitrary<infer T> ? T : never
+
 function fusedPlan(plan: Plan, fusions: Fusions): Plan {
   const outputs = [...plan.outputs.values()]
   const steps = fused(plan.steps, outputs, fusions)
@@ -157,6 +199,19 @@ describe('fused steps', () => {
       ),
       { numRuns: 25 },
     ))
+
+  it.each(backends)('rotate queries and keys at once, $name', (backend) =>
+    fc.assert(
+      fc.asyncProperty(rotaryDraws, async (drawn) => {
+        const plan = rotaryPlan(drawn)
+        const joined = fusedPlan(plan, everything)
+        expect(joined.steps.filter(({ kind }) => kind === 'rotary')).toHaveLength(drawn.shown ? 2 : 1)
+        const [got, want] = [await runPlan(backend, joined, drawn), await runPlan(backend, plan, drawn)]
+        expect(relativeError(got.outputs['mixed'], want.outputs['mixed'])).toBeLessThan(1e-6)
+      }),
+      { numRuns: 25 },
+    ),
+  )
 
   it.skipIf(!runsHere)('give nearly the same on x64, where a code may be next to the one that is expected', () =>
     fc.assert(

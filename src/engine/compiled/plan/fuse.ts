@@ -4,7 +4,7 @@ import { type Buffer, isView, type Step, type StepOf, type View, viewsRead, view
 
 /** What steps may do at once. */
 export interface Fusions {
-  /** Products of the same rows as one, a gate and what it is multiplied with among them. */
+  /** Products of the same rows as one, a gate and what it is multiplied with among them; what is done to columns beside each other too. */
   readonly sideBySide?: boolean
   /** Codes that products and norms write. */
   readonly quantizer?: boolean
@@ -20,7 +20,7 @@ type Fusion = (steps: readonly Step[], outputs: readonly View[]) => readonly Ste
 /** Rewrites steps so that more is done at once, as far as a backend has kernels for that. */
 export function fused(steps: readonly Step[], outputs: readonly View[], { sideBySide, quantizer }: Fusions): readonly Step[] {
   const fusions: Fusion[] = [
-    ...(sideBySide ? [gatedProducts, productsSideBySide] : []),
+    ...(sideBySide ? [gatedProducts, productsSideBySide, rotariesTogether] : []),
     ...(quantizer ? [quantizedProducts, quantizedNorms] : []),
   ]
   return fusions.reduce((done, fusion) => fusion(done, outputs), steps)
@@ -83,7 +83,7 @@ function joined(steps: readonly Step[], join: Join): readonly Step[] {
 const productsSideBySide: Fusion = (steps, outputs) => {
   const users = usersAmong(steps)
   const products = new Map<Step, Step>()
-  const places = new Map<Buffer, { readonly buffer: Buffer; readonly column: number }>()
+  const places: Places = new Map()
   const grouped = new Set<Step>()
   for (const step of steps) {
     if (step.kind !== 'linear' || grouped.has(step)) continue
@@ -102,11 +102,37 @@ const productsSideBySide: Fusion = (steps, outputs) => {
     products.set(step, { ...rest, weight: weightBeside(group.map(({ weight }) => weight)), bias: biasBeside(group), output: whole(buffer) })
   }
   if (!grouped.size) return steps
-  const move = (view: View): View => {
-    const place = places.get(view.buffer)
-    return place ? { ...view, buffer: place.buffer, column: place.column + view.column } : view
-  }
-  return steps.filter((step) => products.has(step) || !grouped.has(step)).map((step) => withViews(products.get(step) ?? step, move))
+  return moved(
+    steps.filter((step) => products.has(step) || !grouped.has(step)).map((step) => products.get(step) ?? step),
+    places,
+  )
+}
+
+/** Two rotary embeddings of columns that one step has written side by side, and that nobody else reads: one, in place. */
+const rotariesTogether: Fusion = (steps, outputs) => {
+  const places: Places = new Map()
+  const fewer = joined(steps, (step, users) => {
+    if (step.kind !== 'rotary' || isUsed(step.input, outputs)) return undefined
+    const [, ...readers] = users(step.input)
+    const later = readers.slice(readers.indexOf(step) + 1)
+    const next = later.find((other): other is StepOf<'rotary'> => other.kind === 'rotary' && isSameRotation(other, step))
+    if (!next) return undefined
+    const [left, right] = [step.input, next.input].sort((a, b) => a.column - b.column)
+    const input = { ...left, columns: left.columns + right.columns }
+    const others = readers.filter((other) => other !== step && other !== next)
+    const isAlone = !others.some((other) => viewsOf(other).some((view) => overlaps(view, input)))
+    const isOwn = [step, next].every(({ output }) => isSame(output, whole(output.buffer)) && !isUsed(output, [input, ...outputs]))
+    if (left.column + left.columns !== right.column || !isAlone || !isOwn) return undefined
+    for (const one of [step, next]) places.set(one.output.buffer, one.input)
+    return [{ ...step, input, output: input }, next]
+  })
+  return moved(fewer, places)
+}
+
+function isSameRotation(a: StepOf<'rotary'>, b: StepOf<'rotary'>): boolean {
+  const inputOf = ({ numbers }: StepOf<'rotary'>) => (numbers === 'index' ? undefined : numbers.input)
+  const isSameTable = a.cos === b.cos && a.sin === b.sin && inputOf(a) === inputOf(b)
+  return isSameTable && a.headSize === b.headSize && a.rotary === b.rotary && a.interleaved === b.interleaved
 }
 
 /** The products, this one first, that can be one: of the same rows and in the same form, each with a buffer of its own. */
@@ -196,6 +222,17 @@ function below(tensors: readonly Tensor[]): Tensor {
   })
 }
 
+/** Where what a buffer had lies now. */
+type Places = Map<Buffer, { readonly buffer: Buffer; readonly column: number }>
+
+function moved(steps: readonly Step[], places: Places): readonly Step[] {
+  const move = (view: View): View => {
+    const place = places.get(view.buffer)
+    return place ? { ...view, buffer: place.buffer, column: place.column + view.column } : view
+  }
+  return steps.map((step) => withViews(step, move))
+}
+
 /** The step with other views, wherever it has some. */
 function withViews(step: Step, move: (view: View) => View): Step {
   const moved = (value: unknown): unknown => {
@@ -206,10 +243,14 @@ function withViews(step: Step, move: (view: View) => View): Step {
   return moved(step) as Step
 }
 
+function viewsOf(step: Step): View[] {
+  return [...viewsRead(step), ...viewsWritten(step)]
+}
+
 function usersAmong(steps: readonly Step[]): Users {
   const users = new Map<Buffer, Set<Step>>()
   for (const step of steps)
-    for (const { buffer } of [...viewsRead(step), ...viewsWritten(step)]) {
+    for (const { buffer } of viewsOf(step)) {
       const known = users.get(buffer)
       if (known) known.add(step)
       else users.set(buffer, new Set([step]))
@@ -219,6 +260,10 @@ function usersAmong(steps: readonly Step[]): Users {
 
 function isUsed({ buffer }: View, views: readonly View[]): boolean {
   return views.some((view) => view.buffer === buffer)
+}
+
+function overlaps(a: View, b: View): boolean {
+  return a.buffer === b.buffer && a.column < b.column + b.columns && b.column < a.column + a.columns
 }
 
 function isSame(a: View, b: View): boolean {

@@ -14,6 +14,7 @@ import {
   type GemmCase,
   type GemmShape,
   gemmCaseOf,
+  partsOfEpilogue,
   placeGemm,
   wrongNumbers,
 } from './gemm-cases.js'
@@ -38,10 +39,10 @@ describe.skipIf(!emulator)('kernels on an emulated processor (skipped without TI
   type Name = DotMachineName | 'amx'
 
   /** Runs all shapes in one boot, and compares each with the reference. */
-  function check(name: Name, epilogue: Epilogue, caseOf: (shape: GemmShape) => GemmCase, cpu: string, inPlace = false): void {
+  function check(name: Name, epilogue: Epilogue, caseOf: (shape: GemmShape, parts: 1 | 2) => GemmCase, cpu: string, inPlace = false): void {
     const machine = new EmulatedMachine()
     const code = machine.placeBytes(name === 'amx' ? gemmAmx(epilogue) : gemm(dotMachines[name], epilogue))
-    const cases = shapes.map(caseOf)
+    const cases = shapes.map((shape) => caseOf(shape, partsOfEpilogue(epilogue)))
     const reads = cases.map((one) => {
       const inputMultiple = name === 'amx' ? amxInputMultiple : undefined
       const dotMachine = dotMachines[name === 'amx' ? 'avx512Vnni' : name]
@@ -64,7 +65,7 @@ describe.skipIf(!emulator)('kernels on an emulated processor (skipped without TI
     avx512Float: 'sapphire_rapids',
     amx: 'sapphire_rapids',
   }
-  const bytes = (shape: GemmShape) => gemmCaseOf(shape, 255)
+  const bytes = (shape: GemmShape, parts: 1 | 2) => gemmCaseOf(shape, 255, 128, parts)
 
   describe.each(['avxVnni', 'avx512Vnni', 'amx'] as const)('%s', (name) => {
     it.each([{ kind: 's32' } as const, ...floatEpilogues])('%j', (epilogue) => check(name, epilogue, bytes, models[name]))

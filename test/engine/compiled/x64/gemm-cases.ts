@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { Random } from '../../../../src/base/random.js'
 import { activationFunctions } from '../../../../src/engine/compiled/reference/functions.js'
 import { type DotMachine, panelColumns } from '../../../../src/engine/compiled/x64/dot-machine.js'
-import { type Epilogue, outputBytes, panelOrder } from '../../../../src/engine/compiled/x64/epilogue.js'
+import { type Epilogue, isGated, outputBytes, panelOrder } from '../../../../src/engine/compiled/x64/epilogue.js'
 import { coarseError } from '../../../../src/engine/compiled/x64/functions.js'
 import { gemmParameters } from '../../../../src/engine/compiled/x64/gemm.js'
 import { type PanelSource, packPanels } from '../../../../src/engine/compiled/x64/panels.js'
@@ -16,6 +16,8 @@ export const floatEpilogues: readonly Epilogue[] = [
   { kind: 'f32', rows: true, bias: true },
   { kind: 'f32', rows: true, bias: true, residual: true, activation: 'relu' },
   { kind: 'f32', bias: true, activation: 'gelu' },
+  { kind: 'f32', gated: true, activation: 'silu' },
+  { kind: 'f32', gated: true, rows: true, bias: true, activation: 'gelu' },
   { kind: 'codes', bias: true },
   { kind: 'codes', activation: 'tanh' },
   { kind: 'codes', rows: true, bias: true, activation: 'gelu' },
@@ -26,7 +28,7 @@ const activationTypes = { 1: Float32Array, 2: Uint16Array, 4: Uint8Array }
 
 /** All that a product and its epilogues need. */
 export interface GemmCase {
-  readonly linear: Required<Omit<PanelSource, 'sums' | 'parts'>>
+  readonly linear: Required<Omit<PanelSource, 'sums'>>
   readonly rows: number
   /** [rows, inputs] */
   readonly activations: Uint8Array | Float32Array
@@ -53,9 +55,28 @@ function sumsOf({ linear: { inputs, outputs, codes, start }, rows, activations }
   return sums
 }
 
+/** Parts of the outputs that an epilogue works on. */
+export function partsOfEpilogue(epilogue: Epilogue): 1 | 2 {
+  return isGated(epilogue) ? 2 : 1
+}
+
 /** What the epilogue makes of the sums, by its definition. */
 export function expectedGemm(one: GemmCase, epilogue: Epilogue): number[] {
-  const { outputs, scale, bias, inputs, codes } = one.linear
+  const numbers = numbersOf(one, epilogue)
+  return isGated(epilogue) ? halvesOf(one, numbers).map(([gate, value]) => gate * value) : numbers
+}
+
+/** Numbers of columns [rows, outputs] in pairs: one of the first half, and that of the second half which it is multiplied with. */
+function halvesOf({ linear: { outputs }, rows }: GemmCase, numbers: readonly number[]): [number, number][] {
+  const half = outputs / 2
+  return Array.from({ length: rows * half }, (_, i) => {
+    const at = Math.floor(i / half) * outputs + (i % half)
+    return [numbers[at], numbers[at + half]]
+  })
+}
+
+function numbersOf(one: GemmCase, epilogue: Epilogue): number[] {
+  const { outputs, parts, scale, bias, inputs, codes } = one.linear
   return Array.from(sumsOf(one), (sum, i) => {
     const [m, n] = [Math.floor(i / outputs), i % outputs]
     if (epilogue.kind === 's32') return sum
@@ -64,20 +85,28 @@ export function expectedGemm(one: GemmCase, epilogue: Epilogue): number[] {
     const [rowScale, offset] = epilogue.rows ? one.rowParameters.subarray(2 * m) : [1, 0]
     const residual = epilogue.kind === 'f32' && epilogue.residual ? one.residual[i] : 0
     const value = (sum + offset * ofColumn) * scale[n] * rowScale + (epilogue.bias ? bias[n] : 0) + residual
-    const result = epilogue.activation ? activationFunctions[epilogue.activation](value) : value
+    const result = epilogue.activation && n < outputs / parts ? activationFunctions[epilogue.activation](value) : value
     return epilogue.kind === 'f32' ? result : Math.min(Math.max(result * one.linear.factor[n] + one.zeroPoint, 0), one.high)
   })
 }
 
 /** Numbers that differ by more than rounding errors from those that are expected, and codes by more than half a step. */
 export function wrongNumbers(one: GemmCase, epilogue: Epilogue, got: readonly number[]): number[] {
-  const sizes = magnitudes(one)
+  const sizes = sizesOf(one, epilogue)
   const coarse = epilogue.kind === 'codes' && epilogue.activation ? coarseError : 0
   return expectedGemm(one, epilogue).filter((value, i) => {
     const error = 1e-6 * sizes[i] + coarse
     const allowed = epilogue.kind === 'codes' ? 0.5 + error * one.linear.factor[i % one.linear.outputs] + 1e-4 : error
     return !(Math.abs(got[i] - value) <= allowed)
   })
+}
+
+/** What rounding errors are relative to; those of a product are the sums of those of its factors, each times the other factor. */
+function sizesOf(one: GemmCase, epilogue: Epilogue): number[] {
+  const sizes = magnitudes(one)
+  if (!isGated(epilogue)) return sizes
+  const numbers = halvesOf(one, numbersOf(one, epilogue))
+  return halvesOf(one, sizes).map(([gate, value], i) => 2 * (gate * Math.abs(numbers[i][1]) + value * Math.abs(numbers[i][0])))
 }
 
 /** A call that is ready to be made. */
@@ -96,7 +125,8 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
   const element = outputBytes(epilogue)
   const stride = panels.groups * machine.group + gap
   const activationStride = (stride * 4) / machine.group
-  const length = Math.max(linear.outputs, columns) + gap
+  const outputs = linear.outputs / linear.parts
+  const length = Math.max(outputs, columns) + gap
   const [activations, weights, output, added, rowParameters] = [
     rows * activationStride,
     panels.bytes.length,
@@ -111,10 +141,10 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
   weights.bytes.set(panels.bytes)
   output.bytes.fill(untouched)
   numbersIn(rowParameters, Float32Array, 2 * rows).set(one.rowParameters)
-  const residual = inPlace ? output : added
-  if (epilogue.kind === 'f32') {
+  const residual = inPlace || isGated(epilogue) ? output : added
+  if (epilogue.kind === 'f32' && epilogue.residual) {
     const floats = numbersIn(residual, Float32Array, rows * length)
-    for (let m = 0; m < rows; m++) floats.set(one.residual.subarray(m * linear.outputs, (m + 1) * linear.outputs), m * length)
+    for (let m = 0; m < rows; m++) floats.set(one.residual.subarray(m * outputs, (m + 1) * outputs), m * length)
   }
   const parameters = gemmParameters.block({
     activations: activations.address,
@@ -138,8 +168,8 @@ export function placeGemm(arena: Arena, machine: DotMachine, one: GemmCase, epil
     const typed = numbersIn(output, outputTypes[epilogue.kind] as typeof Float32Array, rows * length)
     const result: number[] = []
     for (let m = 0; m < rows; m++) {
-      result.push(...typed.subarray(m * length, m * length + linear.outputs))
-      const between = output.bytes.subarray((m * length + Math.max(linear.outputs, columns)) * element, (m + 1) * length * element)
+      result.push(...typed.subarray(m * length, m * length + outputs))
+      const between = output.bytes.subarray((m * length + Math.max(outputs, columns)) * element, (m + 1) * length * element)
       if (!between.every((byte) => byte === untouched)) throw new Error(`Bytes behind row ${m} were written`)
     }
     return result
@@ -169,7 +199,13 @@ export const gemmShapes = fc.record({
 export type GemmShape = typeof gemmShapes extends fc.Arbitrary<infer T> ? T : never
 
 /** Numbers of every kind, which lean to the ends of their ranges. */
-export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, largest: number, largestCode = 128): GemmCase {
+export function gemmCaseOf(
+  { seed, rows, inputs, gap, ...shape }: GemmShape,
+  largest: number,
+  largestCode = 128,
+  parts: 1 | 2 = 1,
+): GemmCase {
+  const outputs = parts * shape.outputs
   const random = new Random(seed)
   const integer = (low: number, high: number) => {
     const draw = random.integer(8)
@@ -183,6 +219,7 @@ export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, larg
     linear: {
       inputs,
       outputs,
+      parts,
       codes: Int8Array.from({ length: inputs * outputs }, () => integer(-largestCode, Math.min(127, largestCode))),
       start: Int32Array.from({ length: outputs }, () => (random.integer(2) ? integer(-(2 ** 24), 2 ** 24) : 0)),
       scale: floats(outputs, () => [1, 0.5, 1000, 1e-3, 1e-5][random.integer(5)] * (random.integer(2) ? 1 : random.uniform())),
@@ -197,11 +234,11 @@ export function gemmCaseOf({ seed, rows, inputs, outputs, gap }: GemmShape, larg
 }
 
 /** The same in float32: sums begin with the bias, and scales are ones. */
-export function floatGemmCaseOf(shape: GemmShape): GemmCase {
-  const one = gemmCaseOf(shape, 127)
+export function floatGemmCaseOf(shape: GemmShape, parts: 1 | 2 = 1): GemmCase {
+  const one = gemmCaseOf(shape, 127, 128, parts)
   const random = new Random(shape.seed, 'floats')
   const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal())
-  const { inputs, outputs } = shape
+  const { inputs, outputs } = one.linear
   const linear = { ...one.linear, codes: normals(inputs * outputs), start: normals(outputs), scale: new Float32Array(outputs).fill(1) }
   return { ...one, linear, activations: normals(shape.rows * inputs) }
 }
