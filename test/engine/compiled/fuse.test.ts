@@ -98,6 +98,36 @@ function gatedPlan(seed: number, bits: 4 | 8, rows: number, reversed: boolean): 
   return builder.output('result', product(gated, 40)).plan()
 }
 
+/** A gated feed-forward of codes. */
+function gatedCodesPlan(seed: number, rows: number): Plan {
+  const builder = new PlanBuilder()
+  const random = new Random(seed)
+  const input = { kind: 'static', scale: 0.03, zeroPoint: 120 } as const
+  const quantized = (view: View) =>
+    builder.add({
+      kind: 'quantize',
+      input: view,
+      quantization: input,
+      highest: 255,
+      output: builder.buffer(view.columns, { dtype: 'uint8' }),
+    })
+  const product = (codes: View, outputs: number) => {
+    const weights = Array.from({ length: codes.columns * outputs }, () => random.integer(255) - 127)
+    const scale = floats([outputs], new Array<number>(outputs).fill(0.002))
+    const weight = { kind: 'int8', codes: bytes([codes.columns, outputs], weights), scale, input } as const
+    return builder.add({ kind: 'linear', input: codes, weight, output: builder.buffer(outputs) })
+  }
+  const codes = quantized(
+    builder.rows(
+      20,
+      Array.from({ length: rows * 20 }, () => random.normal()),
+    ),
+  )
+  const [gate, up] = [30, 30].map((columns) => product(codes, columns))
+  const gated = builder.add({ kind: 'activation', function: 'silu', input: gate, gate: up, output: builder.buffer(30) })
+  return builder.output('result', product(quantized(gated), 24)).plan()
+}
+
 /** Attention in groups whose queries and keys are rotated; `shown`, what a product gives them is read elsewhere too. */
 function rotaryPlan({ seed, lengths, interleaved, partial, cacheDtype, shown }: RotaryDraw): Plan {
   const builder = new PlanBuilder()
@@ -199,6 +229,14 @@ describe('fused steps', () => {
       ),
       { numRuns: 25 },
     ))
+
+  it.each(backends)('leave the codes of what is gated to a step of their own, $name', async (backend) => {
+    const [plan, lengths] = [gatedCodesPlan(3, 9), [9]]
+    const joined = fusedPlan(plan, everything)
+    expect(joined.steps.map(({ kind }) => kind)).toEqual(['embed', 'quantize', 'linear', 'quantize', 'linear'])
+    const [got, want] = [await runPlan(backend, joined, { lengths }), await runPlan(reference, plan, { lengths })]
+    expect(noiseToSignal(got.outputs['result'], want.outputs['result'])).toBeLessThan(0.02)
+  })
 
   it.each(backends)('rotate queries and keys at once, $name', (backend) =>
     fc.assert(

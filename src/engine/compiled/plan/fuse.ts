@@ -29,7 +29,7 @@ export function fused(steps: readonly Step[], outputs: readonly View[], { sideBy
 /** `linear`, then `quantize` of what it wrote, which nobody else reads: one `linear` that writes the codes. */
 const quantizedProducts: Fusion = (steps, outputs) =>
   joined(steps, (step, users) => {
-    if (step.kind !== 'linear' || step.quantizer || isUsed(step.output, outputs)) return undefined
+    if (step.kind !== 'linear' || step.quantizer || step.gated || isUsed(step.output, outputs)) return undefined
     const others = users(step.output).filter((other) => other !== step)
     const [next] = others
     if (others.length !== 1 || next.kind !== 'quantize' || !isSame(next.input, step.output)) return undefined

@@ -99,8 +99,8 @@ interface Kinds {
     readonly output: View
   }
   /**
-   * output = activation(input @ weight + bias) + residual; with `quantizer`, the codes of that. With `gated`, and then without residual and quantizer,
-   * weight and bias have twice the output's columns: output = activation(first half) * second half.
+   * output = activation(input @ weight + bias) + residual; with `quantizer`, the codes of that. With `gated`, and then with an activation
+   * and without residual and quantizer, weight and bias have twice the output's columns: output = activation(first half) * second half.
    */
   linear: {
     readonly input: View

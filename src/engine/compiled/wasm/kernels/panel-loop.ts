@@ -47,7 +47,7 @@ export function rowsOfBlock({ rowBytes, tileRows }: Pick<PanelProduct, 'rowBytes
 
 /**
  * The kernel of a linear: blocks of rows, in each all panels, then the activation that tiles do not have. Where the linear is gated, every two panels
- * are for the same columns: the first one's sums go to the output, the second one's aside, and then both become one.
+ * are for the same columns: the sums of both lie aside, next to each other, before they become one.
  */
 export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): WasmKernel {
   const { input, output, residual, activation, gated } = step
@@ -58,7 +58,7 @@ export function linearKernel(step: StepOf<'linear'>, product: PanelProduct): Was
   const options = { residual: residual !== undefined && !late, relu: !gated && activation === 'relu' }
   const aside = late && residual !== undefined
   const blockRows = rowsOfBlock(product)
-  const asideStride = gated ? 4 * columns : 16 * Math.ceil(outputs / 4)
+  const asideStride = gated ? 8 * columns : 16 * Math.ceil(outputs / 4)
   const whole = Math.floor(outputs / columns)
   const count = Math.ceil(outputs / columns)
   const panelBytes = panels.byteLength / (parts * count)
@@ -168,11 +168,15 @@ function emitPanels(f: FunctionBuilder, loop: PanelLoop): void {
     tiles(1, rest)
   }
   const across = (width: number) => {
-    down(width)
-    if (!gate) return
-    f.add(panel, w.panelBytes)
+    if (!gate) {
+      down(width)
+      return
+    }
+    const [term] = copies(f, i32.add(w.aside, 4 * columns))
     down(width, w.aside, w.asideStride)
-    const rows = { from: result, fromStride: outputStride, output: result, outputStride, term: w.aside, termStride: w.asideStride }
+    f.add(panel, w.panelBytes)
+    down(width, term, w.asideStride)
+    const rows = { from: w.aside, fromStride: w.asideStride, output: result, outputStride, term, termStride: w.asideStride }
     emitActivation(f, { activation: gate, columns: width, join: f32x4.mul }, block, rows)
   }
   f.while(count, () => {
