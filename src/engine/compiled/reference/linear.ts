@@ -3,21 +3,22 @@ import { activationFunctions } from './functions.js'
 import { encoder, rowOf } from './quantize.js'
 import type { Run } from './run.js'
 
-/** output = activation(input @ weight + bias) + residual, or the codes of that, or half of it times the rest; integers are summed exactly, floats in float64. */
+/** What the step's docstring says; integers are summed exactly, floats in float64. */
 export async function linear(step: StepOf<'linear'>, run: Run): Promise<void> {
   const multiply = await productOf(step, run)
   const write = await rowWriter(step, run)
   const bias = step.bias && (await run.floats(step.bias))
   const residual = step.residual && run.arena.floats(step.residual)
+  const { columns } = step.output
   const activate = step.activation ? activationFunctions[step.activation] : (x: number) => x
   for (let row = 0; row < run.arena.rows[step.output.buffer.per]; row++) {
     const before = residual && rowOf(residual, row).slice()
     const products = multiply(row)
     const sums = products.map((product, column) => product + (bias?.[column] ?? 0))
-    const gate = (column: number) => (step.gated ? sums[step.output.columns + column] : 1)
+    const factors = step.gated ? sums.subarray(columns) : undefined
     write(
       row,
-      Float32Array.from({ length: step.output.columns }, (_, column) => activate(sums[column]) * gate(column) + (before?.[column] ?? 0)),
+      Float32Array.from(sums.subarray(0, columns), (sum, column) => activate(sum) * (factors?.[column] ?? 1) + (before?.[column] ?? 0)),
     )
   }
 }

@@ -3,19 +3,9 @@ import type { Assembler } from './assembler.js'
 import type { BlockMachine } from './block-machine.js'
 import { type BlockFormat, blockBytes, blockInputs } from './block-weights.js'
 import { emitGate } from './epilogue.js'
-import { as, at, Label, type Memory, r8q, r9, r10, r11, r12, r14, rax, rcx, rsp, type Vector } from './operands.js'
+import { as, at, Label, type Memory, r8q, r9, r10, r11, r12, r14, rax, rcx, type Vector } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
-import {
-  emitDispatch,
-  emitRowAdvance,
-  emitRowPointers,
-  emitTileLoops,
-  loopHalf,
-  loopLocals,
-  productNames,
-  returnAddress,
-  rowOf,
-} from './tile-loops.js'
+import { emitDispatch, emitRowAdvance, emitRowPointers, emitTileLoops, loopHalf, loopLocals, productNames, rowOf } from './tile-loops.js'
 import { VectorConstants, vectorMachineOf } from './vector-machine.js'
 
 /**
@@ -123,7 +113,7 @@ function emitTile(
 
   if (epilogue.bias) for (const total of totals) a.vaddps(total, total, at(r9))
   if (epilogue.gate)
-    emitGate(a, epilogue.gate, totals, { free: registers.slice(height), constants, half: at(rsp, returnAddress + loopHalf) }, () => {
+    emitGate(a, epilogue.gate, totals, { free: registers.slice(height), constants, half: loopHalf() }, () => {
       for (const total of totals) {
         a.vmulps(total, total, at(r14))
         a.add(r14, blockGemmParameters.at('residualStride'))

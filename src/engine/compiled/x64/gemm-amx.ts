@@ -5,7 +5,7 @@ import { type EpilogueConstants, emitRowEpilogue, gemmParameters } from './gemm.
 import { at, Label, r8q, r9, r12, r13, r15, rax, rbx, rcx, rdx, rsi, rsp, tmm, zmm } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel } from './parameters.js'
-import { emitTileLoops, loopHalf, loopLocals, loopTiles, returnAddress } from './tile-loops.js'
+import { emitTileLoops, loopHalf, loopLocals, loopTiles } from './tile-loops.js'
 import { VectorConstants, vectorMachines } from './vector-machine.js'
 
 /** Panels and epilogues are those of AVX512 (processors with tiles have all of it); inputs are filled up to a multiple of what a tile's row holds. */
@@ -22,6 +22,7 @@ const rows = 16
 const local = { height: loopLocals, waiting: loopLocals + 8, sums: loopLocals + 64, all: loopLocals + 64 + rows * columns * 4 }
 
 /** The same in a tile, where the return address lies above. */
+const returnAddress = 8
 const [waiting, sums] = [local.waiting, local.sums].map((offset) => at(rsp, returnAddress + offset))
 
 /** Rows of the tile before for which that is done beside a step. */
@@ -54,7 +55,7 @@ export function gemmAmx(epilogue: Epilogue): Uint8Array {
       emitTile(a, shapes, row)
       a.align(32)
       a.bind(row)
-      emitRow(a, epilogue, { ceiling, constants, half: at(rsp, 2 * returnAddress + loopHalf) })
+      emitRow(a, epilogue, { ceiling, constants, half: loopHalf(2) })
       constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position
       shapes.position = a.constants(tileShapes()).position

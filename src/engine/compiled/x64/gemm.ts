@@ -2,7 +2,7 @@ import type { Assembler } from './assembler.js'
 import { emitCoupledTurns } from './coupled-turns.js'
 import { type DotMachine, panelColumns, vectorBytes } from './dot-machine.js'
 import { type Epilogue, type EpilogueContext, emitEpilogue, isGated, outputBytes } from './epilogue.js'
-import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, rsp, type Vector } from './operands.js'
+import { at, Label, r8q, r9, r10, r11, r12, r14, rax, rbp, rcx, type Vector } from './operands.js'
 import { headerWords } from './panels.js'
 import { kernel, Parameters } from './parameters.js'
 import {
@@ -14,7 +14,6 @@ import {
   loopHalf,
   loopLocals,
   productNames,
-  returnAddress,
   rowOf,
 } from './tile-loops.js'
 import { VectorConstants, vectorMachineOf } from './vector-machine.js'
@@ -27,7 +26,8 @@ import { VectorConstants, vectorMachineOf } from './vector-machine.js'
  * - `panels`: packed weights, `panelCount` of them with `groups` groups of inputs; `panelStride`, `lastColumn` as packed
  * - `output`: [rows, outputs], rows `outputStride` apart; whole panels are written, so fewer outputs than a panel has
  *   columns need rows that long
- * - `residual`: float32 like the output, or the output itself where the epilogue is gated; `rowParameters`: scale and offset of each row, two float32, `rowParametersStride` bytes apart
+ * - `residual`: float32 like the output, or the output itself where the epilogue is gated; `rowParameters`: scale and offset of each row, two
+ *   float32, `rowParametersStride` bytes apart
  * - `zeroPoint`, `high`: of codes
  */
 export const gemmParameters = new Parameters([...productNames, 'groups', 'rowParametersStride', 'zeroPoint', 'high'])
@@ -58,7 +58,7 @@ export function gemm(machine: DotMachine, epilogue: Epilogue): Uint8Array {
       for (const [i, tile] of tiles.entries()) {
         a.align(32)
         a.bind(tile)
-        emitTile(a, machine, epilogue, i + 1, { ceiling, constants, half: at(rsp, returnAddress + loopHalf) })
+        emitTile(a, machine, epilogue, i + 1, { ceiling, constants, half: loopHalf() })
       }
       constants.place(a)
       ceiling.position = a.constants(Float32Array.of(2 ** 30)).position

@@ -23,17 +23,16 @@ type Kernels = readonly StepKernel<Uint8Array>[]
 
 /** The kernels of a linear: the product with what its tiles can do on the way, then the rest in kernels of its own. */
 export async function linearKernels(step: Linear, context: X64Context): Promise<Kernels> {
-  const { name, activation, residual, quantizer, output, ...rest } = step
-  const { gated } = step
-  const last = gated ? undefined : activation
+  const { name, residual, quantizer, output, ...rest } = step
+  const [own, activation] = step.gated ? [step.activation, undefined] : [undefined, step.activation]
   const isWithin = await isDoneByTiles(step)
   const panel = leastColumns(step.weight, context)
   const fits = output.columns >= panel || mayOverrun(output, panel)
-  const isWhole = isWithin ? !residual || !(last || quantizer) : !last && !quantizer
+  const isWhole = isWithin ? !residual || !(activation || quantizer) : !activation && !quantizer
   if (isWhole && fits) return productKernels(step, context)
   const product = fits && !residual && !quantizer ? output : temporaryOf(output)
-  const kernels = [...(await productKernels({ name, ...rest, ...(gated && { activation }), output: product }, context))]
-  if (last) kernels.push(...activationKernels({ function: last, input: product, output: product }, context))
+  const kernels = [...(await productKernels({ name, ...rest, activation: own, output: product }, context))]
+  if (activation) kernels.push(...activationKernels({ function: activation, input: product, output: product }, context))
   if (residual || (product !== output && !quantizer)) {
     const right = residual ?? new ArrayTensor('float32', [1], Float32Array.of(1))
     const operator = residual ? 'add' : 'multiply'

@@ -39,13 +39,14 @@ export const loopLocals = 64
 
 /** Where on the stack the number of tiles of a panel is; r13 counts them. */
 export const loopTiles = 0
-/** Bytes that the call of a tile takes on the stack. */
-export const returnAddress = 8
-/** Where the number of the panel among those for the same columns is. */
-export const loopHalf = 40
 
 /** Words on the stack: tiles, rows in the shorter ones, how many are longer by one; panels or pairs of them left, column. */
-const local = { tiles: loopTiles, height: 8, longer: 16, panels: 24, column: 32, half: loopHalf }
+const local = { tiles: loopTiles, height: 8, longer: 16, panels: 24, column: 32, half: 40 }
+
+/** Where the number of the panel among those for the same columns is, for code that is so many calls away from the loops. */
+export function loopHalf(calls = 1): Memory {
+  return at(rsp, 8 * calls + local.half)
+}
 
 /**
  * Walks the panels, and for each of them all rows, in as few tiles as there can be, of even heights. A tile finds: rbx
