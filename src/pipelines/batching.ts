@@ -3,7 +3,7 @@ import { batches } from '../data/select.js'
 import type { Output } from '../engine/session.js'
 import { type Encoded, type Encoding, pad } from './encoding.js'
 import { feedsOfEncoding, textFeeds } from './feeds.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 
 export interface BatchRunOptions {
   /** Texts that run together. Default 32. */
@@ -28,7 +28,7 @@ export interface BatchResult {
  * @param output name of the output to compute
  */
 export async function* runBatches(
-  model: LoadedModel,
+  model: PipelineModel,
   encoded: readonly Encoded[],
   output: string,
   { batchSize = 32, signal, onBatch }: BatchRunOptions = {},
@@ -52,7 +52,7 @@ export async function* runBatches(
  *
  * @throws TinsmithError `bad-input` that names what the graph has instead
  */
-export function outputNamed(model: LoadedModel, purpose: string, names: readonly string[], rank: number): string {
+export function outputNamed(model: PipelineModel, purpose: string, names: readonly string[], rank: number): string {
   const { outputs } = model.session
   const found = names.find((name) => outputs.some((port) => port.name === name && (port.shape.length === rank || !port.shape.length)))
   if (found) return found

@@ -3,7 +3,7 @@ import { type ImageSource, readImage } from '../data/index.js'
 import { type BatchRunOptions, outputNamed } from './batching.js'
 import { type Classification, classificationsOf } from './classify.js'
 import { rowsOf } from './embed.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 
 /**
  * The raw scores [labels] of each image, in the order of the images. Files are decoded batch by batch.
@@ -11,7 +11,7 @@ import type { LoadedModel } from './loaded-model.js'
  * @throws TinsmithError `bad-input` when the model reads no images or a file is none
  */
 export async function classifyImageLogits(
-  model: LoadedModel,
+  model: PipelineModel,
   images: readonly ImageSource[],
   { batchSize = 32, signal, onBatch }: BatchRunOptions = {},
 ): Promise<Float32Array[]> {
@@ -31,7 +31,7 @@ export async function classifyImageLogits(
 
 /** All labels with their scores for each image, the best first; scores as those of texts. */
 export async function classifyImages(
-  model: LoadedModel,
+  model: PipelineModel,
   images: readonly ImageSource[],
   options: BatchRunOptions = {},
 ): Promise<Classification[][]> {

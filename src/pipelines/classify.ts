@@ -1,7 +1,7 @@
 import type { Config } from '../ir/index.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
 import { rowsOf } from './embed.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 import type { TextOrPair } from './tokenizer.js'
 
 /** A label and how sure the model is of it. */
@@ -12,7 +12,7 @@ export interface Classification {
 
 /** The raw scores [labels] of each text or pair, in the order of the texts. */
 export async function classifyLogits(
-  model: LoadedModel,
+  model: PipelineModel,
   texts: readonly TextOrPair[],
   options: BatchRunOptions = {},
 ): Promise<Float32Array[]> {
@@ -33,7 +33,7 @@ export async function classifyLogits(
  * config.json's `problem_type` is `multi_label_classification` or there is one label (as it is for `regression`).
  */
 export async function classify(
-  model: LoadedModel,
+  model: PipelineModel,
   texts: readonly TextOrPair[],
   options: BatchRunOptions = {},
 ): Promise<Classification[][]> {

@@ -1,6 +1,6 @@
 import { numbersOf } from '../numbers/dtype.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 import { pool } from './pooling.js'
 
 /**
@@ -9,7 +9,7 @@ import { pool } from './pooling.js'
  *
  * @throws TinsmithError `bad-input` when the graph gives no vectors
  */
-export async function embed(model: LoadedModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Float32Array[]> {
+export async function embed(model: PipelineModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Float32Array[]> {
   const encoded = texts.map((text) => model.tokenizer.encodeOne(text))
   const vectors = new Array<Float32Array>(texts.length)
   const whole = model.session.outputs.some(({ name }) => name === 'sentence_embedding')

@@ -4,7 +4,7 @@ import type { Feeds, Output, Session, TokenSequence } from '../engine/session.js
 import { type NDArray, ndarray, numbersOf } from '../numbers/dtype.js'
 import { outputNamed } from './batching.js'
 import { cachePairs, oneElement, textFeeds } from './feeds.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 import { indexOfLargest, isGreedy, nextToken, type SamplingOptions } from './sampling.js'
 import { StopFilter } from './stop-filter.js'
 import type { Message } from './tokenizer.js'
@@ -108,7 +108,7 @@ function lastRow(logits: NDArray): Float32Array {
 }
 
 /** The text that follows a prompt or conversation, without the prompt. */
-export async function generate(model: LoadedModel, prompt: string | readonly Message[], options: GenerateOptions = {}): Promise<string> {
+export async function generate(model: PipelineModel, prompt: string | readonly Message[], options: GenerateOptions = {}): Promise<string> {
   const pieces: string[] = []
   for await (const piece of streamText(model, prompt, options)) pieces.push(piece)
   return pieces.join('')
@@ -121,7 +121,7 @@ export async function generate(model: LoadedModel, prompt: string | readonly Mes
  * @throws TinsmithError `bad-input` when the model does not generate text, has no chat template, or the prompt fills its limit
  */
 export async function* streamText(
-  model: LoadedModel,
+  model: PipelineModel,
   prompt: string | readonly Message[],
   options: GenerateOptions = {},
 ): AsyncGenerator<string> {
@@ -147,7 +147,7 @@ export async function* streamText(
   yield* give(filter.end())
 }
 
-function promptIds(model: LoadedModel, prompt: string | readonly Message[]): number[] {
+function promptIds(model: PipelineModel, prompt: string | readonly Message[]): number[] {
   const { tokenizer } = model
   const ids = typeof prompt === 'string' ? tokenizer.ids(prompt, { specialTokens: true }) : tokenizer.ids(tokenizer.chat(prompt))
   if (ids.length) return ids
@@ -160,7 +160,7 @@ function promptIds(model: LoadedModel, prompt: string | readonly Message[]): num
 }
 
 /** The ids that end a text: by generation_config.json, else config.json, else the tokenizer. */
-export function stopIdsOf({ generationConfig, config, tokenizer }: LoadedModel): Set<number> {
+export function stopIdsOf({ generationConfig, config, tokenizer }: PipelineModel): Set<number> {
   const ids = [generationConfig['eos_token_id'] ?? config['eos_token_id'] ?? tokenizer.eosId].flat()
   return new Set(ids.filter((id) => typeof id === 'number'))
 }

@@ -2,7 +2,7 @@ import { numbersOf } from '../numbers/dtype.js'
 import { type BatchRunOptions, outputNamed, runBatches } from './batching.js'
 import { argmax, labelName, softmax } from './classify.js'
 import type { Encoded } from './encoding.js'
-import type { LoadedModel } from './loaded-model.js'
+import type { PipelineModel } from './pipeline-model.js'
 import type { Tokenizer } from './tokenizer.js'
 
 /** A marked span of a text. */
@@ -33,7 +33,7 @@ interface Word {
  * Named entities (or other spans that labels B- and I- mark) of each text. Words are runs of letters and digits or
  * single other characters; a word has the label of its first token.
  */
-export async function findEntities(model: LoadedModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Entity[][]> {
+export async function findEntities(model: PipelineModel, texts: readonly string[], options: BatchRunOptions = {}): Promise<Entity[][]> {
   const words = texts.map(splitWords)
   const labels = await labelPieces(
     model,
@@ -45,7 +45,7 @@ export async function findEntities(model: LoadedModel, texts: readonly string[],
 
 /** The label of each of given words (a tokenized data set); words beyond the model's limit have the label `O`. */
 export async function labelWords(
-  model: LoadedModel,
+  model: PipelineModel,
   sentences: readonly (readonly string[])[],
   options: BatchRunOptions = {},
 ): Promise<LabelledWord[][]> {
@@ -79,7 +79,7 @@ function wordPieces(tokenizer: Tokenizer, text: string, words: readonly Word[]):
   return spaced.flat().join() === whole || spaced.flat().length < plain.flat().length ? spaced : plain
 }
 
-async function labelPieces(model: LoadedModel, pieces: readonly number[][][], options: BatchRunOptions): Promise<LabelledWord[][]> {
+async function labelPieces(model: PipelineModel, pieces: readonly number[][][], options: BatchRunOptions): Promise<LabelledWord[][]> {
   const output = outputNamed(model, 'label tokens', ['logits'], 3)
   const encoded = pieces.map((words) => model.tokenizer.wrap(words.flat()))
   const labels = new Array<LabelledWord[]>(pieces.length)

@@ -5,7 +5,7 @@ import type { Pooling } from './pooling.js'
 import type { Tokenizer } from './tokenizer.js'
 
 /** What the verbs of a pipeline see of it. Reading `tokenizer` or `imageProcessor` throws where the model has none. */
-export interface LoadedModel {
+export interface PipelineModel {
   /** For messages. */
   readonly name: string
   readonly session: Session
