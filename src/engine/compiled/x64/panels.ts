@@ -100,8 +100,7 @@ export function packPanels(linear: PanelSource, layout: PanelLayout, packer?: Pa
   const bytes = packer?.allocate(parts * count * stride) ?? new Uint8Array(parts * count * stride)
   const places = Int32Array.from(columnOrder(machine, order))
   const sums = codes instanceof Float32Array ? undefined : (linear.sums ?? surveyOf(codes, outputs).sums)
-  const header = columns * headerWords
-  const weightsAt = (panel: number) => panel * stride + 4 * header + listBytes
+  const weightsAt = (panel: number) => panel * stride + 4 * columns * headerWords + listBytes
   const highest = machine.coupled ? (layout.highest ?? 255) : undefined
   const packed = (place: number, column: number, count: number) => {
     if (!packer || !count || machine.group !== 4 || codes instanceof Float32Array) return false
