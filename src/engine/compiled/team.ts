@@ -11,10 +11,12 @@ export function operationsPerToken(plan: Plan): number {
 }
 
 /**
- * How a team starts: its threads count their arrivals in a word. The first one waits for the others, for a while, decides, and adds `closed` to the
- * count, so that who comes too late sees it, and has nothing to do.
+ * What the first thread of a team decides. Its threads count their arrivals in a word; the first one waits for the others, for a while: that all share
+ * the work, or to do all of it because others did not come in time.
  */
 export const decisions = { shared: 1, alone: 2 } as const
+
+/** Added to the arrivals when that is decided: who finds so many came too late, and has nothing to do. */
 export const closed = 2 ** 30
 
 /** One of several threads. */
