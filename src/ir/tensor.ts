@@ -83,28 +83,38 @@ export class ArrayTensor extends Tensor {
   }
 }
 
-/** A tensor whose bytes lie in a file; read when asked for, once while anybody holds them. */
-export class StoredTensor extends Tensor {
-  readonly source: ByteSource
-  readonly offset: number
+/** A tensor whose bytes in storage are fetched when asked for, once while anybody holds them. */
+export class BytesTensor extends Tensor {
+  readonly #fetch: () => Promise<Uint8Array>
   #held: WeakRef<Uint8Array> | undefined
 
-  constructor(dtype: DType, shape: readonly number[], source: ByteSource, offset: number) {
+  constructor(dtype: DType, shape: readonly number[], fetch: () => Promise<Uint8Array>) {
     super(dtype, shape)
-    this.source = source
-    this.offset = offset
+    this.#fetch = fetch
   }
 
   override async bytes(): Promise<Uint8Array> {
     const held = this.#held?.deref()
     if (held) return held
-    const bytes = await this.source.read(this.offset, this.byteLength)
+    const bytes = await this.#fetch()
     this.#held = new WeakRef(bytes)
     return bytes
   }
 
   async read(): Promise<Elements> {
     return decode(this.dtype, await this.bytes(), this.size)
+  }
+}
+
+/** A tensor whose bytes lie in a file. */
+export class StoredTensor extends BytesTensor {
+  constructor(
+    dtype: DType,
+    shape: readonly number[],
+    readonly source: ByteSource,
+    readonly offset: number,
+  ) {
+    super(dtype, shape, () => source.read(offset, this.byteLength))
   }
 }
 

@@ -82,8 +82,16 @@ export function unpackMatMulNBits(
   return {
     ...layout,
     codes: width === columns ? filled : cutRows(filled, rows, width, columns),
-    zeroPoint: zeroPoint instanceof Uint8Array ? unpackRows(zeroPoint, rows, blocks, bits) : zeroPoint,
+    zeroPoint: zeroPoint instanceof Uint8Array ? unpackZeroPoints(layout, zeroPoint) : zeroPoint,
   }
+}
+
+/** Zero points [rows, blocks] out of the layout of com.microsoft.MatMulNBits, one entry each. */
+export function unpackZeroPoints(
+  { rows, columns, bits, blockSize }: Pick<BlockCodes, 'rows' | 'columns' | 'bits' | 'blockSize'>,
+  packed: Uint8Array,
+): Uint8Array {
+  return unpackRows(packed, rows, Math.ceil(columns / blockSize), bits)
 }
 
 /**

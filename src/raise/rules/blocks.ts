@@ -2,10 +2,10 @@ import { int, ints } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
-import { LazyTensor, type Tensor, transposed } from '../../ir/tensor.js'
+import { BytesTensor, reshaped as inShape, LazyTensor, type Tensor, transposed } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import type { DType } from '../../numbers/dtype.js'
-import { type BlockBits, unpackMatMulNBits } from '../../numbers/matmul-nbits.js'
+import { type BlockBits, unpackMatMulNBits, unpackZeroPoints } from '../../numbers/matmul-nbits.js'
 import type { RaiseContext, RaiseRule, Unpacked } from '../rule.js'
 
 export const codeDTypes: Readonly<Record<BlockBits, DType>> = { 2: 'uint2', 4: 'uint4', 8: 'uint8' }
@@ -93,35 +93,25 @@ function unpackedConstants(weight: PackedWeight, table: boolean, graph: Graph, {
   const { codes, scale, zeroPoint, rows, columns, bits, blockSize } = weight
   const blocks = Math.ceil(columns / blockSize)
   const [codeTensor, scaleTensor, zeroTensor] = [codes.tensor!, scale.tensor!, zeroPoint?.tensor ?? null]
-  const unpack = async () =>
-    unpackMatMulNBits(weight, (await codeTensor.read()) as Uint8Array, (await zeroTensor?.read()) as Uint8Array | undefined)
-  const lazy = (dtype: DType, width: number, read: () => Promise<Uint8Array | Float32Array>): Tensor => {
-    const tensor = new LazyTensor(dtype, [rows, width], read)
-    return table ? tensor : transposed(tensor)
-  }
+  const turned = (tensor: Tensor): Tensor => (table ? tensor : transposed(tensor))
+  const zeros = async () =>
+    zeroTensor ? unpackZeroPoints(weight, (await zeroTensor.read()) as Uint8Array) : new Uint8Array(rows * blocks).fill(2 ** (bits - 1))
   const zeroName = zeroPoint?.name ?? `${codes.name}_zero_point`
-  const middle = () => new Uint8Array(rows * blocks).fill(2 ** (bits - 1))
   const constants: Unpacked = {
     table,
-    codes: constantInstead(
-      graph,
-      codes,
-      lazy(codeDTypes[bits], columns, async () => (await unpack()).codes),
-    ),
-    scale: constantInstead(
-      graph,
-      scale,
-      lazy(scale.dtype!, blocks, async () => (await scaleTensor.read()) as Float32Array),
-    ),
-    zeroPoint: constantInstead(
-      graph,
-      zeroPoint,
-      lazy(codeDTypes[bits], blocks, async () => ((await unpack()).zeroPoint as Uint8Array | undefined) ?? middle()),
-      zeroName,
-    ),
+    codes: constantInstead(graph, codes, turned(unpackedCodes(codeTensor, weight))),
+    scale: constantInstead(graph, scale, turned(inShape(scaleTensor, [rows, blocks]))),
+    zeroPoint: constantInstead(graph, zeroPoint, turned(new LazyTensor(codeDTypes[bits], [rows, blocks], zeros)), zeroName),
   }
   unpacked.set(codes, constants)
   return constants
+}
+
+/** Codes [rows, columns] as the kernel packs them: where blocks fill the rows, these bytes are the tensor's. */
+export function unpackedCodes(packed: Tensor, layout: Pick<PackedWeight, 'rows' | 'columns' | 'bits' | 'blockSize'>): Tensor {
+  const { rows, columns, bits, blockSize } = layout
+  if (columns % blockSize === 0) return new BytesTensor(codeDTypes[bits], [rows, columns], () => packed.bytes())
+  return new LazyTensor(codeDTypes[bits], [rows, columns], async () => unpackMatMulNBits(layout, (await packed.read()) as Uint8Array).codes)
 }
 
 /** A new constant that takes the name of an old one, which keeps its other readers. */

@@ -2,12 +2,12 @@ import { int } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
-import { LazyTensor, reshaped, type Tensor, transposed } from '../../ir/tensor.js'
+import { reshaped, type Tensor, transposed } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
-import { type BlockBits, unpackMatMulNBits } from '../../numbers/matmul-nbits.js'
+import type { BlockBits } from '../../numbers/matmul-nbits.js'
 import { elementsOf, isScalar, operandsOf } from '../pattern.js'
 import type { RaiseRule } from '../rule.js'
-import { codeDTypes, constantInstead } from './blocks.js'
+import { constantInstead, unpackedCodes } from './blocks.js'
 
 /** A product with block codes, and the constant that its shift by sums of blocks is made of. */
 interface Shifted {
@@ -65,10 +65,9 @@ function matrixOf({ product, minimum }: Shifted, bits: BlockBits, before: Node, 
   const [rows, columns, blockSize] = [product.int('N', 0), product.int('K', 0), product.int('block_size', 0)]
   const blocks = columns / blockSize
   const [codeTensor, scaleTensor, minimumTensor] = [codes.tensor!, scale.tensor!, minimum.tensor!]
-  const unpack = async () => unpackMatMulNBits({ rows, columns, bits, blockSize }, (await codeTensor.read()) as Uint8Array).codes
   const turned = (tensor: Tensor, ...shape: number[]) => reshaped(transposed(tensor), shape)
   const constants = [
-    constantInstead(graph, codes, turned(new LazyTensor(codeDTypes[bits], [rows, columns], unpack), blocks, blockSize, rows)),
+    constantInstead(graph, codes, turned(unpackedCodes(codeTensor, { rows, columns, bits, blockSize }), blocks, blockSize, rows)),
     constantInstead(graph, scale, turned(reshaped(scaleTensor, [rows, blocks]), blocks, 1, rows)),
   ]
   const minimums = constantInstead(graph, minimum, reshaped(minimumTensor, [blocks, 1, rows]))

@@ -2,6 +2,7 @@ import { unsupported } from '../../../base/errors.js'
 import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
 import type { Tensor } from '../../../ir/tensor.js'
+import { type MaskKind, maskKind } from './mask.js'
 import type { Meaning } from './meaning.js'
 import type { CacheLayer } from './plan.js'
 import {
@@ -29,6 +30,7 @@ export class Translator {
   /** Tokens of each sequence, where the graph fixes it. */
   tokens: number | undefined
   readonly #meanings = new Map<Value, Meaning>()
+  readonly #masks = new Map<Value, Promise<MaskKind | undefined>>()
 
   constructor(
     readonly graph: Graph,
@@ -43,6 +45,13 @@ export class Translator {
   mean(value: Value, meaning: Meaning): true {
     this.#meanings.set(value, meaning)
     return true
+  }
+
+  /** What kind of mask a value is, computed once for all layers. */
+  maskKind(mask: Value): Promise<MaskKind | undefined> {
+    const kind = this.#masks.get(mask) ?? maskKind(mask, this.graph)
+    this.#masks.set(mask, kind)
+    return kind
   }
 
   /** The tensor of a constant, perhaps one that is computed from others. */

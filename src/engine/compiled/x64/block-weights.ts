@@ -11,7 +11,7 @@ export interface BlockSource {
   readonly outputs: number
   /** Parts of the outputs whose panels take turns: 2 where the second half is multiplied with the first, 1 unless given. */
   readonly parts?: 1 | 2
-  /** [outputs, inputs], unsigned. */
+  /** [outputs, inputs], unsigned; two of 4 bits in a byte, the first one in the low half. */
   readonly codes: Uint8Array
   /** [outputs, inputs / 32] as they are stored: numbers, or the bits of float16 ones. */
   readonly scales: Float32Array | Uint16Array
@@ -108,15 +108,25 @@ function codePacker(
   { columns, byteOffset }: BlockMachine,
   target: Int32Array,
 ): (block: number, to: number) => void {
-  const aligned = codes.byteOffset % 4 ? codes.slice() : codes
+  const aligned = codes.byteOffset % 4 ? new Uint8Array(codes) : codes
   const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4)
-  const [blockWords, sign] = [blockInputs / 4, byteOffset === 128 ? 0 : 0x80808080]
+  const blockWords = (blockInputs * format.bits) / 32
+  const sign = byteOffset === 128 ? 0 : 0x80808080
   const next = blockBytes(format, columns).all / 4
   return (block, to) => {
-    const end = blockWords * block + inputs / 4
+    const end = blockWords * (block + inputs / blockInputs)
     for (let word = blockWords * block; word < end; word += blockWords, to += next)
-      if (format.bits === 4)
-        for (let i = 0, at = to; i < blockWords; i += 2, at += columns) target[at] = words[word + i] | (words[word + i + 1] << 4)
-      else for (let i = 0, at = to; i < blockWords; i++, at += columns) target[at] = words[word + i] ^ sign
+      for (let i = word, at = to; i < word + blockWords; i++, at += columns)
+        target[at] = format.bits === 4 ? nibblesApart(words[i]) : words[i] ^ sign
   }
+}
+
+/** Of eight codes of 4 bits, the first four in the low halves of bytes, the others in the high ones. */
+function nibblesApart(codes: number): number {
+  return lowNibbles(codes & 0xffff) | (lowNibbles(codes >>> 16) << 4)
+}
+
+function lowNibbles(four: number): number {
+  const pairs = (four | (four << 8)) & 0x00ff00ff
+  return (pairs | (pairs << 4)) & 0x0f0f0f0f
 }

@@ -6,6 +6,7 @@ import type { BlockMachine } from '../../../../src/engine/compiled/x64/block-mac
 import { type BlockFormat, type BlockSource, blockInputs, packBlocks } from '../../../../src/engine/compiled/x64/block-weights.js'
 import { fromCodes, toCodes } from '../../../../src/numbers/minifloat.js'
 import { roundHalfEven } from '../../../../src/numbers/rounding.js'
+import { packBits, unpackBits } from '../../../../src/numbers/storage.js'
 import { type Arena, numbersIn } from './arena.js'
 
 /** A block of activations as the reference quantizes it. */
@@ -46,7 +47,10 @@ function sourceOf(random: Random, format: BlockFormat, inputs: number, outputs: 
   return {
     inputs,
     outputs,
-    codes: Uint8Array.from(codes, () => extremes(0, 2 ** format.bits - 1)),
+    codes: packBits(
+      Uint8Array.from(codes, () => extremes(0, 2 ** format.bits - 1)),
+      format.bits,
+    ),
     scales: factors(),
     minimums: format.minimums ? factors() : undefined,
     bias: Float32Array.from({ length: outputs }, () => random.normal()),
@@ -150,8 +154,9 @@ export const blockEpilogues: readonly BlockEpilogue[] = [
 ]
 
 /** The value in float64, and the size that its rounding errors are relative to. */
-function reference(source: BlockSource, { zero }: BlockFormat, input: Float32Array, n: number): { value: number; size: number } {
+function reference(source: BlockSource, { bits, zero }: BlockFormat, input: Float32Array, n: number): { value: number; size: number } {
   const blocks = source.inputs / blockInputs
+  const integers = unpackBits(source.codes, source.inputs * source.outputs, bits)
   const [scales, minimums] = [source.scales, source.minimums].map((values) =>
     values instanceof Uint16Array ? fromCodes('float16', values) : values,
   )
@@ -159,7 +164,7 @@ function reference(source: BlockSource, { zero }: BlockFormat, input: Float32Arr
   for (let b = 0; b < blocks; b++) {
     const { codes, scale, sum } = referenceBlock(input.subarray(b * blockInputs, (b + 1) * blockInputs))
     let dot = 0
-    for (const [k, code] of codes.entries()) dot += code * (source.codes[n * source.inputs + b * blockInputs + k] - zero)
+    for (const [k, code] of codes.entries()) dot += code * (integers[n * source.inputs + b * blockInputs + k] - zero)
     const [factor, minimum] = [scales, minimums].map((values) => values?.[n * blocks + b] ?? 0)
     const terms = [scale * factor * dot, scale * minimum * sum]
     value += terms[0] + terms[1]

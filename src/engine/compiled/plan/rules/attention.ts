@@ -1,5 +1,4 @@
 import type { Node } from '../../../../ir/node.js'
-import { maskKind } from '../mask.js'
 import type { TranslationRules, Translator } from '../translator.js'
 import { numbersOf } from './embeddings.js'
 
@@ -29,7 +28,7 @@ export const attentionRules: TranslationRules = {
     const [query, key, value] = [0, 1, 2].map((i) => translator.rows(node.input(i)))
     const [heads, keyValueHeads] = [node.int('q_num_heads', 0), node.int('kv_num_heads', 0)]
     if (!query || !key || !value || !heads || !keyValueHeads || node.outputs[3]?.uses.size || node.input(6)) return false
-    const visible = node.input(3) ? await maskKind(node.input(3)!, translator.graph) : { causal: false }
+    const visible = node.input(3) ? await translator.maskKind(node.input(3)!) : { causal: false }
     if (!visible) return false
     const cache = cacheOf(node, translator)
     if (cache === null) return false

@@ -132,7 +132,7 @@ function byOutput(tensor: Tensor, outputs: number): Tensor {
 function shifted(codes: Tensor): Tensor {
   if (codes.dtype === 'uint8') return new LazyTensor('int8', codes.shape, async () => lowered((await codes.read()) as Uint8Array))
   const bits = codes.dtype === 'int4' ? 4 : 8
-  return new LazyTensor('uint8', codes.shape, async () => raised((await codes.read()) as Int8Array, bits))
+  return new LazyTensor(bits === 4 ? 'uint4' : 'uint8', codes.shape, async () => raised((await codes.read()) as Int8Array, bits))
 }
 
 function summed(a: Tensor, b: Tensor): Tensor {
