@@ -2,7 +2,7 @@ import { int, ints } from '../../ir/attribute.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Node, Value } from '../../ir/node.js'
 import { producedBy } from '../../ir/rewrite.js'
-import { BytesTensor, reshaped as inShape, LazyTensor, type Tensor, transposed } from '../../ir/tensor.js'
+import { BytesTensor, LazyTensor, reshaped, type Tensor, transposed } from '../../ir/tensor.js'
 import { Net } from '../../nn/net.js'
 import type { DType } from '../../numbers/dtype.js'
 import { type BlockBits, unpackMatMulNBits, unpackZeroPoints } from '../../numbers/matmul-nbits.js'
@@ -56,7 +56,7 @@ const blockEmbedding: RaiseRule = {
       producedBy(producedBy(value ?? null, 'Cast')?.input(0) ?? null, 'Gather'),
     )
     const gathers = [...fetched, producedBy(scaled?.input(1) ?? null, 'Gather')]
-    const [codes, zeroPoint, scale] = gathers.map((gather, i) => (i ? reshaped(gather?.input(0)) : gather?.input(0)))
+    const [codes, zeroPoint, scale] = gathers.map((gather, i) => (i ? beforeReshape(gather?.input(0)) : gather?.input(0)))
     const ids = gathers[0]?.input(1)
     if (!ids || !isStored(codes) || !isStored(zeroPoint) || !isStored(scale) || codes.dtype !== 'uint8' || codes.shape?.length !== 3)
       return false
@@ -74,7 +74,7 @@ function isStored(value: Value | null | undefined): value is Value {
   return value?.isConstant === true
 }
 
-function reshaped(value: Value | null | undefined): Value | null {
+function beforeReshape(value: Value | null | undefined): Value | null {
   return producedBy(value ?? null, 'Reshape')?.input(0) ?? null
 }
 
@@ -100,7 +100,7 @@ function unpackedConstants(weight: PackedWeight, table: boolean, graph: Graph, {
   const constants: Unpacked = {
     table,
     codes: constantInstead(graph, codes, turned(unpackedCodes(codeTensor, weight))),
-    scale: constantInstead(graph, scale, turned(inShape(scaleTensor, [rows, blocks]))),
+    scale: constantInstead(graph, scale, turned(reshaped(scaleTensor, [rows, blocks]))),
     zeroPoint: constantInstead(graph, zeroPoint, turned(new LazyTensor(codeDTypes[bits], [rows, blocks], zeros)), zeroName),
   }
   unpacked.set(codes, constants)
