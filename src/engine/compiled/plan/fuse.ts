@@ -1,3 +1,4 @@
+import { concatenate } from '../../../base/bytes.js'
 import { ArrayTensor, BytesTensor, LazyTensor, type Tensor } from '../../../ir/tensor.js'
 import { allocate } from '../../../numbers/dtype.js'
 import { type Buffer, isView, type Step, type StepOf, type View, viewsRead, viewsWritten, type Weight, whole } from './steps.js'
@@ -211,16 +212,7 @@ function beside(tensors: readonly Tensor[]): Tensor {
 function below(tensors: readonly Tensor[]): Tensor {
   const [{ dtype, shape }] = tensors
   const rows = tensors.reduce((sum, tensor) => sum + tensor.shape[0], 0)
-  return new BytesTensor(dtype, [rows, shape[1]], async () => {
-    const parts = await Promise.all(tensors.map((tensor) => tensor.bytes()))
-    const result = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
-    let start = 0
-    for (const part of parts) {
-      result.set(part, start)
-      start += part.length
-    }
-    return result
-  })
+  return new BytesTensor(dtype, [rows, shape[1]], async () => concatenate(await Promise.all(tensors.map((tensor) => tensor.bytes()))))
 }
 
 /** Where what a buffer had lies now. */
