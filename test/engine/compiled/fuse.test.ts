@@ -83,7 +83,7 @@ function gatedPlan(seed: number, bits: 4 | 8, rows: number, reversed: boolean): 
   const product = (input: View, outputs: number) => {
     const blocks = input.columns / 32
     const values = Uint8Array.from({ length: input.columns * outputs }, () => random.integer(2 ** bits))
-    const codes = new ArrayTensor('uint8', [outputs, input.columns], values)
+    const codes = new ArrayTensor(bits === 4 ? 'uint4' : 'uint8', [outputs, input.columns], values)
     const [scale, minimum] = [1, 2].map(() => normals([outputs, blocks]))
     const weight = { kind: 'blocks', bits, block: 32, codes, scale, minimum } as const
     return builder.add({ kind: 'linear', input, weight, output: builder.buffer(outputs) })

@@ -47,7 +47,7 @@ function gatedPlan({ seed, lengths, blocks, outputs, bias, surrounded, activatio
     const [bits, block] = [form === '8 bits' ? 8 : 4, form === 'short blocks' ? 16 : 32] as const
     const shape = [columns, inputs / block]
     const [scale, minimum] = [1, 2].map(() => floats(shape, normals(shape[1] * columns)))
-    const codes = new ArrayTensor('uint8', [columns, inputs], Uint8Array.from(integers(0, 2 ** bits)))
+    const codes = new ArrayTensor(bits === 4 ? 'uint4' : 'uint8', [columns, inputs], Uint8Array.from(integers(0, 2 ** bits)))
     return { input: rows, weight: { kind: 'blocks', bits, block, codes, scale, minimum } } as const
   }
   const width = outputs + 5

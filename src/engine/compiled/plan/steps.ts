@@ -70,7 +70,7 @@ export type Weight =
   /** int8 codes [inputs, outputs] with `scale` [outputs]; the input is in codes too. */
   | { readonly kind: 'int8'; readonly codes: Tensor; readonly scale: Tensor; readonly input: Quantization }
   /**
-   * Unsigned codes [outputs, inputs] of 4 or 8 bits, those of an output beside each other: `value = scale * code + minimum`, both
+   * Codes [outputs, inputs] in uint4 or uint8, those of an output beside each other: `value = scale * code + minimum`, both
    * [outputs, inputs / block].
    */
   | {

@@ -1,6 +1,5 @@
 import { ArrayTensor, type Tensor, transposed } from '../../../ir/tensor.js'
 import { fromCodes, toCodes } from '../../../numbers/minifloat.js'
-import { packBits } from '../../../numbers/storage.js'
 import { partsOf, type StepOf, type Weight, weightColumns } from '../plan/steps.js'
 import type { StepKernel, Word } from '../program.js'
 import { quantizeBlocks, quantizeBlocksParameters } from './block-activations.js'
@@ -104,7 +103,7 @@ async function blockSourceOf(
     inputs: input.columns,
     outputs: weightColumns({ gated, output }),
     parts: partsOf({ gated }),
-    codes: bits === 4 && codes.dtype !== 'uint4' ? packBits((await codes.read()) as Uint8Array, bits) : await codes.bytes(),
+    codes: await codes.bytes(),
     scales: stored,
     ...(storedMinimums && { minimums: storedMinimums }),
     bias: bias && ((await bias.read()) as Float32Array),

@@ -43,7 +43,7 @@ describe('linear with weights in blocks', () => {
           input,
           weight: {
             ...{ kind: 'blocks', bits, block, scale: floats(shape, scale), minimum: floats(shape, minimum) },
-            codes: new ArrayTensor('uint8', [outputs, inputs], codes),
+            codes: new ArrayTensor(bits === 4 ? 'uint4' : 'uint8', [outputs, inputs], codes),
           },
           bias: bias ? floats([outputs], normals(outputs)) : undefined,
           activation: activation as 'silu' | 'relu' | undefined,

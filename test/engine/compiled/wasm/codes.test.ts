@@ -240,7 +240,7 @@ describe('codes that products write', () => {
           blocks: () => {
             const parts = { scale: ones([outputs, 1]), minimum: floats([outputs, 1], numbers(outputs, seed + 2)) }
             const unsigned = new ArrayTensor(
-              'uint8',
+              'uint4',
               [outputs, 32],
               Uint8Array.from(values, (x) => 8 + 7 * x),
             )

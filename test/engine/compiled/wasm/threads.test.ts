@@ -183,7 +183,7 @@ describe('a team of threads on one block', () => {
     const b = new PlanBuilder()
     const [size, wide] = [1024, 1501]
     const codes = new ArrayTensor(
-      'uint8',
+      'uint4',
       [wide, size],
       new Uint8Array(size * wide).map((_, i) => (7 * i + (i >> 7)) % 16),
     )

@@ -43,7 +43,7 @@ describe.skipIf(!runsHere)('linear with weights in blocks', () => {
           kind: 'blocks',
           bits,
           block,
-          codes: new ArrayTensor('uint8', [outputs, inputs], codes),
+          codes: new ArrayTensor(bits === 4 ? 'uint4' : 'uint8', [outputs, inputs], codes),
           scale: floats(shape, scale),
           minimum: floats(shape, minimum),
         } as const
@@ -86,7 +86,7 @@ describe.skipIf(!runsHere)('linear with weights in blocks', () => {
         kind: 'blocks',
         bits: 4,
         block: 32,
-        codes: new ArrayTensor('uint8', [outputs, inputs], codes),
+        codes: new ArrayTensor('uint4', [outputs, inputs], codes),
         scale: floats(shape, scale),
         minimum: floats(
           shape,
