@@ -24,6 +24,8 @@ export interface Folder {
   has(path: string): Promise<boolean>
   /** Throws `bad-input` when the file is absent or lies outside the folder (also through symbolic links). */
   open(path: string): Promise<ByteSource>
+  /** What changes with a file, as far as that can be told without reading it; absent where nobody can tell. */
+  state?(path: string): Promise<string>
 }
 
 export interface WritableFolder extends Folder {

@@ -225,6 +225,13 @@ export class DiskFolder implements Folder {
     return FileSource.open(real, `${this.name}/${file}`)
   }
 
+  async state(file: string): Promise<string> {
+    const real = await this.#locate(file)
+    if (real === null) return 'absent'
+    const { dev, ino, size, mtimeNs, ctimeNs } = await fs.promises.stat(real, { bigint: true })
+    return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
+  }
+
   /** The real path, null when there is nothing; throws `bad-input` for what lies outside. */
   async #locate(file: string): Promise<string | null> {
     const parts = relativeParts(file, this.name)

@@ -36,10 +36,10 @@ export class AheadSource implements ByteSource {
   }
 }
 
-/** The folder, perhaps under another name, with a source that is open already in place of one of its files. */
-export function folderWith(folder: Folder, path: string, source: ByteSource, name = folder.name): Folder {
+/** The folder with a source that is open already in place of one of its files. */
+export function folderWith(folder: Folder, path: string, source: ByteSource): Folder {
   return {
-    name,
+    name: folder.name,
     list: () => folder.list(),
     has: (file) => folder.has(file),
     open: async (file) => (file === path ? source : folder.open(file)),

@@ -6,7 +6,7 @@ export const cacheActions = ['where', 'size', 'clear'] as const
 
 export type CacheAction = (typeof cacheActions)[number]
 
-/** Names of Tinsmith's caches: files of the hub, finished steps of recipes, compiled code of the package. */
+/** Names of Tinsmith's caches: files of the hub, finished steps of recipes, compiled code and compiled models. */
 const caches = ['hub', 'steps', 'code'] as const
 
 export interface CacheResult {

@@ -1,14 +1,17 @@
 import { hardwareThreads, joinPath } from '#platform'
 import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
 import { badInput, TinsmithError, usage } from '../base/errors.js'
+import { NotingFolder } from '../base/folder-notes.js'
 import { SourceFolder } from '../base/folders.js'
 import { AheadSource, folderWith } from '../base/read-ahead.js'
 import type { AttentionProducts, CacheDtype } from '../engine/compiled/plan/steps.js'
+import type { CompiledSession } from '../engine/compiled/session.js'
 import type { Runtime, Session } from '../engine/session.js'
 import { resolveSource, type Source } from '../formats/index.js'
 import type { Model } from '../ir/model.js'
 import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
 import { type CommandOptions, WarningKeeper } from './context.js'
+import { type Compiling, keptSession, keyOf, type SessionOrigin } from './kept-session.js'
 
 /**
  * `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js; `compiled`: kernels of our own; `auto`: kernels of our own
@@ -124,14 +127,29 @@ async function findFile(source: Source, options: LoadOptions): Promise<Found> {
   }
 }
 
-/** The file is read while modules load, and the tokenizer while the graph is compiled. */
+/** As an earlier process kept it; else the file is read while modules load, and the tokenizer while the graph is compiled. */
 async function compileFile(source: Source, path: string, options: LoadOptions): Promise<Pipeline> {
-  const ahead = new AheadSource(await source.folder.open(path))
-  const folder = folderWith(source.folder, path, ahead)
-  const session = compile(() => readModel({ ...source, folder, graphs: [path] }, options), options)
+  const { folder, name } = source
+  const compiling = await compilingOf(options)
+  const key = await keyOf(folder, path, compiling)
+  const kept = key && (await keptSession(key, folder, compiling))
+  if (kept) {
+    for (const warning of kept.warnings) options.progress?.warn(warning)
+    return createPipeline(folder, kept.session, name)
+  }
+  const noting = new NotingFolder(folder)
+  const ahead = new AheadSource(await noting.open(path))
+  const progress = new WarningKeeper(options.progress)
+  const opened = readModel({ ...source, folder: folderWith(noting, path, ahead), graphs: [path] }, progress).then(async (model) => {
+    const session = await compile(model, compiling)
+    const origin: SessionOrigin = { notes: await noting.notes(), warnings: progress.warnings }
+    if (key) void session.keep(key, origin)
+    return session
+  })
   return createPipeline(
-    folderWith(source.folder, path, ahead, source.name),
-    session.finally(() => ahead.release()),
+    folder,
+    opened.finally(() => ahead.release()),
+    name,
   )
 }
 
@@ -140,32 +158,31 @@ async function readCheckpoint(source: Source, options: LoadOptions): Promise<Fou
   const { name } = source
   if (options.dtype && options.dtype !== 'fp32')
     throw badInput(`a checkpoint has no ${options.dtype} form`, { where: name, hint: 'Compress it first (tinsmith compress).' })
-  const model = await readModel(source, options)
+  const model = await readModel(source, new WarningKeeper(options.progress))
   return {
     dtype: 'fp32',
     measure: async () => (await (await import('./figure.js')).fp32Figure(model)).bytes,
-    onKernels: () =>
-      createPipeline(
-        new SourceFolder(filesOf(model), name),
-        compile(async () => model, options),
-      ),
+    onKernels: async () => createPipeline(new SourceFolder(filesOf(model), name), compile(model, await compilingOf(options))),
     onRuntime: (runtime) => runModel(model, name, runtime, threadsOf(options)),
   }
 }
 
-async function readModel(source: Source, { progress }: LoadOptions): Promise<Model> {
+async function readModel(source: Source, progress: WarningKeeper): Promise<Model> {
   const { openSource } = await import('./source.js')
-  return (await openSource(source, new WarningKeeper(progress))).model
+  return (await openSource(source, progress)).model
 }
 
-/** The canonical graph of a model on kernels of our own. */
-async function compile(read: () => Promise<Model>, options: LoadOptions): Promise<Session> {
-  const [{ compiledBackend }, { openCompiled }] = [await import('#kernels'), await import('../engine/compiled/session.js')]
-  const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
+/** What canonical graphs are compiled by, and how. */
+async function compilingOf(options: LoadOptions): Promise<Compiling> {
+  const { compiledBackend } = await import('#kernels')
   const { cache, attention } = options
-  const backend = await compiledBackend()
-  const { graph } = await read()
-  return openCompiled(graph, backend, { threads, cache, attention })
+  const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
+  return { backend: await compiledBackend(), options: { threads, cache, attention } }
+}
+
+async function compile({ graph }: Model, { backend, options }: Compiling): Promise<CompiledSession> {
+  const { openCompiled } = await import('../engine/compiled/session.js')
+  return openCompiled(graph, backend, options)
 }
 
 /** A pipeline over a model in memory. */

@@ -47,8 +47,12 @@ export async function load(folder: Folder, { dtype, graph = 'model', openSession
   return createPipeline(folder, openSession(path))
 }
 
-/** A pipeline over a session, with the tokenizer, configuration and pooling of a folder; these are read while the session is still loading. */
-export async function createPipeline(folder: Folder, opened: Session | Promise<Session>): Promise<Pipeline> {
+/**
+ * A pipeline over a session, with the tokenizer, configuration and pooling of a folder; these are read while the session is still loading.
+ *
+ * @param name of the model
+ */
+export async function createPipeline(folder: Folder, opened: Session | Promise<Session>, name: string = folder.name): Promise<Pipeline> {
   const [session, tokenizer, config, generationConfig, pooling, imageSettings] = await Promise.all([
     opened,
     folder.has('tokenizer.json').then((present) => (present ? openTokenizer(folder) : null)),
@@ -57,7 +61,7 @@ export async function createPipeline(folder: Folder, opened: Session | Promise<S
     readPooling(folder),
     readObject(folder, 'preprocessor_config.json'),
   ])
-  return new Pipeline({ name: folder.name, session, tokenizer, config, generationConfig, pooling, imageSettings })
+  return new Pipeline({ name, session, tokenizer, config, generationConfig, pooling, imageSettings })
 }
 
 /** The ONNX files of a graph, by dtype, in the order of preference; in `onnx/` or beside config.json. */

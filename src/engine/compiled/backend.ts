@@ -1,6 +1,6 @@
 import type { OperatorTime } from '../session.js'
 import type { Fusions } from './plan/fuse.js'
-import type { CachePart, Plan } from './plan/plan.js'
+import type { CachePart, Plan, PlanOutline } from './plan/plan.js'
 
 /** What runs plans: machine code, WebAssembly, or plain JavaScript, which is what the others are compared with. */
 export interface Backend {
@@ -15,6 +15,23 @@ export interface Backend {
    * @throws TinsmithError `unsupported` where the machine cannot run the kernels, `out-of-memory`
    */
   compile(plan: Plan, options: { readonly threads: number; readonly profile?: boolean }): Promise<Program>
+  /** Programs that stay for later processes, where the backend keeps any. */
+  readonly kept?: KeptPrograms
+}
+
+/** Programs by keys, which say all that they depend on beside the backend and its options. */
+export interface KeptPrograms {
+  find(key: string, options: { readonly threads: number }): KeptProgram | undefined
+  /** @param about what its user has to know of it: plain data */
+  keep(key: string, about: unknown, program: Program): Promise<void>
+}
+
+/** A program that was found; who gets one opens or closes it. */
+export interface KeptProgram {
+  readonly about: unknown
+  readonly plan: PlanOutline
+  open(): Promise<Program>
+  close(): void
 }
 
 /** A plan that is ready to run. Runs may overlap. */

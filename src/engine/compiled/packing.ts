@@ -1,7 +1,7 @@
 import { badInput, unsupported } from '../../base/errors.js'
 import type { NDArray } from '../../numbers/dtype.js'
 import type { Feeds } from '../session.js'
-import type { Plan } from './plan/plan.js'
+import type { PlanOutline } from './plan/plan.js'
 
 /** Sequences of a padded batch without their padding. */
 export interface Packing {
@@ -65,7 +65,7 @@ function wordsOf({ data }: NDArray): Int32Array {
  *
  * @throws TinsmithError `bad-input` for a number that a table has no row for
  */
-export function tokenNumbers(plan: Plan, { places }: Packing, feeds: Feeds): Record<string, Int32Array> {
+export function tokenNumbers(plan: PlanOutline, { places }: Packing, feeds: Feeds): Record<string, Int32Array> {
   return Object.fromEntries(
     plan.numbers.map((name) => {
       const values = feeds[name].data as BigInt64Array
@@ -86,8 +86,8 @@ export function tokenNumbers(plan: Plan, { places }: Packing, feeds: Feeds): Rec
  *
  * @throws TinsmithError `bad-input` for a number that a table has no row for
  */
-export function checkedNumbers(plan: Plan, name: string, numbers: Int32Array): Int32Array {
-  const limit = tableRows(plan).get(name) ?? Number.POSITIVE_INFINITY
+export function checkedNumbers(plan: PlanOutline, name: string, numbers: Int32Array): Int32Array {
+  const limit = plan.tableRows.get(name) ?? Number.POSITIVE_INFINITY
   const wrong = numbers.findIndex((number) => number < 0 || number >= limit)
   if (wrong >= 0) throw badInput(`${name} holds ${numbers[wrong]}, and the table has rows 0 to ${limit - 1}`, { where: name })
   return numbers
@@ -98,8 +98,8 @@ export function checkedNumbers(plan: Plan, name: string, numbers: Int32Array): I
  *
  * @throws TinsmithError `bad-input`, `unsupported`
  */
-export function checkPlaces(plan: Plan, { starts, places, width, sequences }: Packing, pasts: Int32Array): void {
-  const limit = tableRows(plan).get('index')
+export function checkPlaces(plan: PlanOutline, { starts, places, width, sequences }: Packing, pasts: Int32Array): void {
+  const limit = plan.tableRows.get('index')
   if (limit === undefined) return
   for (let row = 0; row < sequences; row++) {
     const count = starts[row + 1] - starts[row]
@@ -111,31 +111,12 @@ export function checkPlaces(plan: Plan, { starts, places, width, sequences }: Pa
   }
 }
 
-const knownRows = new WeakMap<Plan, ReadonlyMap<string, number>>()
-
-/** How many rows the tables have that each input looks up in; the fewest where there are several. */
-function tableRows(plan: Plan): ReadonlyMap<string, number> {
-  const known = knownRows.get(plan)
-  if (known) return known
-  const rows = new Map<string, number>()
-  const limit = (numbers: string | { readonly input: string }, count: number) => {
-    const name = typeof numbers === 'string' ? numbers : numbers.input
-    rows.set(name, Math.min(rows.get(name) ?? count, count))
-  }
-  for (const step of plan.steps) {
-    if (step.kind === 'embed') for (const { table, numbers } of step.lookups) limit(numbers, table.rows)
-    if (step.kind === 'rotary') limit(step.numbers, step.cos.shape[0])
-  }
-  knownRows.set(plan, rows)
-  return rows
-}
-
 /**
  * The images of a batch.
  *
  * @throws TinsmithError `bad-input` where one holds a number that is none
  */
-export function imagesOf(plan: Plan, feeds: Feeds): Record<string, Float32Array> {
+export function imagesOf(plan: PlanOutline, feeds: Feeds): Record<string, Float32Array> {
   return Object.fromEntries(
     [...plan.images.keys()].map((name) => {
       const values = feeds[name].data as Float32Array

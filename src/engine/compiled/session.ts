@@ -1,5 +1,6 @@
 import { badInput, unsupported } from '../../base/errors.js'
 import type { Graph } from '../../ir/graph.js'
+import type { Value } from '../../ir/node.js'
 import type { NDArray } from '../../numbers/dtype.js'
 import { checkFeeds, wantedOutputs } from '../feeds.js'
 import { ArrayOutput } from '../outputs.js'
@@ -7,8 +8,8 @@ import type { Feeds, OperatorTime, Output, Port, RunOptions, Session, TokenSeque
 import type { Backend, Program } from './backend.js'
 import { CacheOutput, CacheStore, CacheView, capacityFor, continued, fill } from './caches.js'
 import { checkPlaces, imagesOf, lastOf, type Packing, packingOf, pastTokens, seenColumns, tokenNumbers, unpacked } from './packing.js'
-import { type PlanOptions, planOf } from './plan/index.js'
-import type { Plan } from './plan/plan.js'
+import type { PlanOptions } from './plan/index.js'
+import type { PlanOutline } from './plan/plan.js'
 import { CompiledSequence } from './token-sequence.js'
 
 /** How a graph is loaded: threads at most, whether times are kept, what keys and values are kept as, and what attention multiplies. */
@@ -19,9 +20,39 @@ export type CompiledOptions = Parameters<Backend['compile']>[1] & PlanOptions
  *
  * @throws TinsmithError `unsupported` that names all operators for which there are no kernels
  */
-export async function openCompiled(graph: Graph, backend: Backend, options: CompiledOptions): Promise<Session> {
+export async function openCompiled(graph: Graph, backend: Backend, options: CompiledOptions): Promise<CompiledSession> {
+  const { planOf } = await import('./plan/index.js')
   const plan = await planOf(graph, backend.fusions, options)
-  return new CompiledSession(graph, plan, await backend.compile(plan, options), backend.name)
+  const port = ({ name, dtype, shape }: Value): Port => ({ name, dtype: dtype!, shape: shape ?? [] })
+  const ports = { inputs: graph.inputs.map(port), outputs: graph.outputs.map(port) }
+  return new CompiledSession(ports, plan, await backend.compile(plan, options), backend)
+}
+
+/** A session that was found among those that earlier processes kept; who gets one opens or closes it. */
+export interface FoundSession {
+  /** What was said when it was kept. */
+  readonly about: unknown
+  open(): Promise<Session>
+  close(): void
+}
+
+/** A session that was kept under this key, for the same backend, processor and number of threads. */
+export function findSession(key: string, backend: Backend, options: Pick<CompiledOptions, 'threads'>): FoundSession | undefined {
+  const found = backend.kept?.find(key, options)
+  if (!found) return undefined
+  const { about, ports } = found.about as KeptSession
+  return { about, open: async () => new CompiledSession(ports, found.plan, await found.open(), backend), close: found.close }
+}
+
+interface KeptSession {
+  readonly about: unknown
+  readonly ports: Ports
+}
+
+/** Inputs and outputs of a graph. */
+interface Ports {
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
 }
 
 /** How many of the last tokens outputs have a row for: 1, or 0 for all. Files that take it name it so. */
@@ -48,7 +79,8 @@ function cachePort(name: string, pattern: RegExp): CachePort | undefined {
   return match ? { name, layer: Number(match[1]), part: match[2] === 'key' ? 'keys' : 'values' } : undefined
 }
 
-class CompiledSession implements Session {
+/** A graph in kernels of a backend. */
+export class CompiledSession implements Session {
   readonly engine: string
   readonly inputs: readonly Port[]
   readonly outputs: readonly Port[]
@@ -58,16 +90,16 @@ class CompiledSession implements Session {
   readonly #presents: ReadonlyMap<string, CachePort>
 
   constructor(
-    graph: Graph,
-    readonly plan: Plan,
+    readonly ports: Ports,
+    readonly plan: PlanOutline,
     readonly program: Program,
-    backend: string,
+    readonly backend: Backend,
   ) {
-    this.engine = `compiled ${backend}`
-    const port = ({ name, dtype, shape }: Graph['inputs'][number]): Port => ({ name, dtype: dtype!, shape: shape ?? [] })
+    const { inputs, outputs } = ports
+    this.engine = `compiled ${backend.name}`
     this.#keeps = plan.steps.some(({ kind }) => kind === 'keep')
-    this.inputs = [...graph.inputs.map(port), ...(this.#keeps ? [keptPort] : [])]
-    this.outputs = graph.outputs.map(port)
+    this.inputs = [...inputs, ...(this.#keeps ? [keptPort] : [])]
+    this.outputs = outputs
     this.#pasts = this.inputs.flatMap(({ name }) => cachePort(name, pastName) ?? [])
     this.#presents = new Map(this.outputs.flatMap(({ name }) => cachePort(name, presentName) ?? []).map((one) => [one.name, one]))
   }
@@ -169,6 +201,17 @@ class CompiledSession implements Session {
     if (!times)
       throw unsupported('The compiled engine keeps no times of operators here', { hint: 'inspect --plan says what each step does.' })
     return times
+  }
+
+  /**
+   * Keeps the session for later processes, where the backend can.
+   *
+   * @param key all that it depends on beside backend, processor and number of threads
+   * @param about what whoever finds it has to know: plain data
+   */
+  async keep(key: string, about: unknown): Promise<void> {
+    const kept: KeptSession = { about, ports: this.ports }
+    await this.backend.kept?.keep(key, kept, this.program)
   }
 
   async dispose(): Promise<void> {

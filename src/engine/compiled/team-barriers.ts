@@ -2,7 +2,7 @@ import { type Buffer, isView, type RowKind, type View } from './plan/steps.js'
 import { buffersOverlap, type MemoryPlan, type Word } from './program.js'
 
 /** A word as an engine places it. */
-type TeamWord = Word | { readonly rows: string } | { readonly shared: string }
+type TeamWord = Word | { readonly rows: string } | { readonly shared: string } | { readonly constant: number }
 type ScratchWord = Extract<Word, { readonly scratch: number }>
 type CacheWord = Extract<Word, { readonly cache: unknown }>
 

@@ -1,14 +1,7 @@
-import { describePlan } from './plan/describe.js'
-import type { Plan } from './plan/plan.js'
 import type { Callers, TeamBarriers, TeamKernel } from './team-barriers.js'
 
 /** Multiplications and additions of a run that are worth the threads of a team. */
 export const teamOperations = 5e6
-
-/** Multiplications and additions of a plan for each token. */
-export function operationsPerToken(plan: Plan): number {
-  return describePlan(plan).steps.reduce((sum, { operationsPerRow }) => sum + operationsPerRow, 0)
-}
 
 /**
  * What the first thread of a team decides. Its threads count their arrivals in a word; the first one waits for the others, for a while: that all share

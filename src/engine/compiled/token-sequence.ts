@@ -4,7 +4,7 @@ import type { Batch, Program } from './backend.js'
 import { CacheStore, CacheView, capacityFor, continued } from './caches.js'
 import { checkedNumbers, checkPlaces, packingOf } from './packing.js'
 import { likeliest } from './plan/index.js'
-import type { Plan } from './plan/plan.js'
+import type { PlanOutline } from './plan/plan.js'
 
 /** What the numbers of tokens are, by the name of the input: the ids themselves, and their places. */
 const numbersOf: Readonly<Record<string, (ids: readonly number[], past: number) => Int32Array>> = {
@@ -18,13 +18,13 @@ export class CompiledSequence implements TokenSequence {
   #view: CacheView | undefined
 
   /** A sequence where the plan makes logits of last tokens, from nothing but tokens and their places; else undefined. */
-  static of(plan: Plan, program: Program): CompiledSequence | undefined {
+  static of(plan: PlanOutline, program: Program): CompiledSequence | undefined {
     const isDecoder = plan.caches.length > 0 && plan.steps.some(({ kind }) => kind === 'keep') && plan.outputs.has(likeliest)
     return isDecoder && plan.numbers.every((name) => name in numbersOf) ? new CompiledSequence(plan, program) : undefined
   }
 
   private constructor(
-    readonly plan: Plan,
+    readonly plan: PlanOutline,
     readonly program: Program,
   ) {
     this.#logits = new Float32Array(plan.outputs.get('logits')!.columns)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../../src/base/random.js'
 import { type Fusions, fused } from '../../../src/engine/compiled/plan/fuse.js'
-import { memoryOf, type Plan } from '../../../src/engine/compiled/plan/plan.js'
+import { type Plan, planFrom } from '../../../src/engine/compiled/plan/plan.js'
 import type { Quantization, View } from '../../../src/engine/compiled/plan/steps.js'
 import { reference } from '../../../src/engine/compiled/reference/backend.js'
 import { x64 } from '../../../src/engine/compiled/x64/backend.node.js'
@@ -171,8 +171,7 @@ type RotaryDraw = typeof rotaryDraws extends fc.Arbitrary<infer T> ? T : never
 
 function fusedPlan(plan: Plan, fusions: Fusions): Plan {
   const outputs = [...plan.outputs.values()]
-  const steps = fused(plan.steps, outputs, fusions)
-  return { ...plan, steps, memory: memoryOf(steps, outputs) }
+  return planFrom({ ...plan, steps: fused(plan.steps, outputs, fusions) })
 }
 
 /** The root of the mean squared difference over that of the mean square. */

@@ -1,6 +1,6 @@
 import type { Random } from '../../../src/base/random.js'
 import type { Backend, Batch, Cache } from '../../../src/engine/compiled/backend.js'
-import { type CacheLayer, memoryOf, type Plan } from '../../../src/engine/compiled/plan/plan.js'
+import { type CacheLayer, type Plan, planFrom } from '../../../src/engine/compiled/plan/plan.js'
 import { type Buffer, type Step, type View, whole } from '../../../src/engine/compiled/plan/steps.js'
 import { ArrayTensor } from '../../../src/ir/tensor.js'
 
@@ -73,14 +73,7 @@ export class PlanBuilder {
   }
 
   plan(): Plan {
-    return {
-      steps: this.#steps,
-      outputs: this.#outputs,
-      numbers: ['row'],
-      images: this.#images,
-      caches: this.#caches,
-      memory: memoryOf(this.#steps, this.#outputs.values()),
-    }
+    return planFrom({ steps: this.#steps, outputs: this.#outputs, images: this.#images, caches: this.#caches })
   }
 }
 

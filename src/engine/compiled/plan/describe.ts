@@ -1,6 +1,6 @@
 import type { Tensor } from '../../../ir/tensor.js'
-import { cacheBytes, type Plan } from './plan.js'
-import { type Step, type View, type Weight, weightColumns } from './steps.js'
+import { cacheBytes, operationsOf, type Plan } from './plan.js'
+import type { Step, View, Weight } from './steps.js'
 
 /** A step of a plan as people and machines read it. */
 export interface DescribedStep {
@@ -106,12 +106,6 @@ function weightName(weight: Weight): string {
 /** The names of what is there. */
 function present(parts: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(parts).flatMap(([name, part]) => (name && part ? [name] : []))
-}
-
-function operationsOf(step: Step): number {
-  if (step.kind === 'linear') return 2 * step.input.columns * weightColumns(step)
-  if (step.kind === 'attention') return 2 * (step.query.columns + step.output.columns)
-  return step.output.columns
 }
 
 /** All tensors that a step holds, each once. */

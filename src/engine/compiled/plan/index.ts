@@ -2,7 +2,7 @@ import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
 import { type Fusions, fused } from './fuse.js'
 import { withKeep } from './keep.js'
-import { memoryOf, type Plan } from './plan.js'
+import { type Plan, planFrom } from './plan.js'
 import { attentionRules } from './rules/attention.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { embeddingRules } from './rules/embeddings.js'
@@ -70,20 +70,7 @@ export async function planOf(
   const isDecoder = caches.length > 0 && [...outputs.values()].every(({ buffer }) => buffer.per === 'token')
   const joined = fused(translator.steps, [...outputs.values()], fusions)
   const steps = isDecoder ? withLikeliest(withKeep(joined, [...outputs.values()]), outputs) : joined
-  const numbers = new Set(
-    steps.flatMap((step) =>
-      step.kind === 'embed' ? step.lookups.map((lookup) => lookup.numbers) : step.kind === 'rotary' ? [step.numbers] : [],
-    ),
-  )
-  const plan = {
-    steps,
-    outputs,
-    numbers: [...new Set([...numbers].flatMap((one) => (one === 'index' ? [] : [one.input])))],
-    images,
-    caches,
-    tokens,
-    memory: memoryOf(steps, outputs.values()),
-  }
+  const plan = planFrom({ steps, outputs, images, caches, tokens })
   verifyPlan(plan)
   return plan
 }

@@ -1,6 +1,6 @@
 import type { Plan } from '../plan/plan.js'
 import type { RowKind } from '../plan/steps.js'
-import { type Member, operationsPerToken, teamOperations } from '../team.js'
+import { type Member, teamOperations } from '../team.js'
 import { type Call, Layout, type ListWord, RowScratch } from './layout.js'
 import { callsAlone, callsOfTeam, type PlacedKernel } from './team.js'
 
@@ -12,7 +12,6 @@ export class Lists {
   readonly alone: Layout
   readonly rowScratch: RowScratch
   readonly #teams = new Map<boolean, readonly Layout[]>()
-  readonly #operations: number
 
   /**
    * @param parts threads of a team
@@ -28,12 +27,11 @@ export class Lists {
     const calls = callsAlone(kernels)
     this.rowScratch = new RowScratch(calls)
     this.alone = this.#layout(calls)
-    this.#operations = operationsPerToken(plan)
   }
 
   /** The lists of a team's threads for a run that has all threads for itself; none where one thread does it better. */
   together({ token }: Readonly<Record<RowKind, number>>): readonly Layout[] {
-    if (this.barrier === undefined || this.parts < 2 || this.#operations * token < teamOperations) return []
+    if (this.barrier === undefined || this.parts < 2 || this.plan.operations * token < teamOperations) return []
     const few = token < fewRows * this.parts
     const words = (target: number): ListWord[] => [{ header: 'passed' }, target, { header: 'cancel' }]
     const team =

@@ -10,11 +10,20 @@ const overrun = 64
 /** Arrays from this size on are copied by other threads. */
 const largeBytes = 2 ** 20
 
+/** Addresses from one to before another. */
+interface Extent {
+  readonly start: number
+  readonly end: number
+}
+
 /** Memory for constants: filled at load, in huge pages, each array once. */
 export class ConstantMemory {
   readonly #mapped: Mapped[] = []
+  /** Where what was allocated in pieces that are full begins and ends. */
+  readonly #full: Extent[] = []
   readonly #known = new WeakMap<ArrayBufferView, number>()
-  /** Where the next one goes, and where the piece ends. */
+  /** Where the last piece begins, where the next constant goes in it, and where it ends. */
+  #start = 0
   #next = 0
   #end = 0
   #bytes = 0
@@ -69,14 +78,35 @@ export class ConstantMemory {
     while (this.#pending.size > left) await Promise.race([...this.#pending].map(({ done }) => done))
   }
 
+  /** All that was allocated, in the order of its addresses; valid until it is released. */
+  contents(): Uint8Array[] {
+    return this.#extents.map(({ start, end }) => viewMemory(BigInt(start), end - start))
+  }
+
+  /** How far an address lies behind the beginning of the contents. */
+  offsetOf(address: number): number {
+    let before = 0
+    for (const { start, end } of this.#extents) {
+      if (address >= start && address < end) return before + address - start
+      before += end - start
+    }
+    throw new Error('no constant lies there')
+  }
+
   release(): void {
     for (const mapped of this.#mapped) mapped.release()
+  }
+
+  get #extents(): readonly Extent[] {
+    return [...this.#full, { start: this.#start, end: this.#next }]
   }
 
   #grow(needed: number): void {
     const mapped = mapMemory(Math.max(needed, piece), { hugePages: true })
     this.#mapped.push(mapped)
-    this.#next = Number(mapped.address)
+    if (this.#next > this.#start) this.#full.push({ start: this.#start, end: this.#next })
+    this.#start = Number(mapped.address)
+    this.#next = this.#start
     this.#end = this.#next + mapped.bytes
   }
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { keep, keptFile, readKept, thisScript } from '../../../base/kept-files.node.js'
 import { roundUp } from '../plan/steps.js'
 import type { Features } from './features.js'
@@ -25,16 +24,12 @@ export function linkedCode(
   script: string | undefined = thisScript,
 ): LinkedCode {
   const keys = [...codes.keys()]
-  const file = script && keptFile(script, `kernels-${digestOf([features, keys])}`)
+  const file = script && keptFile(script, 'kernels', features, keys)
   const kept = file && readKept(file)
   const bytes = kept || linked([...codes.values()].map((code) => code()))
   if (file && !kept) keep(file, bytes)
   const offsets = new DataView(bytes.buffer, bytes.byteOffset)
   return { code: bytes.subarray(4 * keys.length), offsets: new Map(keys.map((key, i) => [key, offsets.getUint32(4 * i, true)])) }
-}
-
-function digestOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex')
 }
 
 /** Where each piece begins, in numbers of 32 bits, and behind them the pieces. */

@@ -1,4 +1,4 @@
-import { cacheOffset, type Plan } from '../plan/plan.js'
+import { cacheOffset, type PlanOutline } from '../plan/plan.js'
 import { type Buffer, isView, roundUp, rowBytes, type View } from '../plan/steps.js'
 import { viewOffset, type Word } from '../program.js'
 import { type Member, shareOf } from '../team.js'
@@ -18,11 +18,12 @@ export function evaluate({ fixed, token, sequence }: Linear, rows: Pick<RunRows,
 }
 
 /**
- * A word whose constant has been placed in memory: the address is a number. Rows are counted as they are at the kernel's place. Barriers also ask
+ * A word whose constant has been placed in memory, with its address. Rows are counted as they are at the kernel's place. Barriers also ask
  * for what a team shares, and for the word that cancels their list.
  */
 export type PlacedWord =
   | Exclude<Word, { readonly constant: ArrayBufferView } | { readonly rows: string }>
+  | { readonly constant: number }
   | { readonly rows: keyof RunRows }
   | { readonly shared: 'team' | 'cancel' }
 
@@ -82,7 +83,7 @@ export class ParameterBlocks {
   readonly #runWords = new Map<Region | undefined, RunWord[]>()
 
   constructor(
-    readonly plan: Plan,
+    readonly plan: PlanOutline,
     readonly calls: readonly Call[],
     readonly member: Member,
     readonly scratch: ScratchLayout,
@@ -122,6 +123,7 @@ export class ParameterBlocks {
     }
     const share = (bytes: number) => (rows ? { rows, bytes } : {})
     if (typeof word === 'number') known(word)
+    else if ('constant' in word) known(word.constant)
     else if ('float' in word) known(new Uint32Array(Float32Array.of(word.float).buffer)[0])
     else if ('stride' in word) known(rowBytes(word.stride.buffer))
     else if ('cache' in word) known(cacheOffset(this.plan, word.cache.layer, word.cache.part))

@@ -36,7 +36,7 @@ export function placedKernel(
   const tokens = remaining ? 'remaining' : 'token'
   const placed = (word: Word): PlacedWord => {
     if (typeof word !== 'object') return word
-    if ('constant' in word) return place(word.constant) + (word.from ?? 0)
+    if ('constant' in word) return { constant: place(word.constant) + (word.from ?? 0) }
     return 'rows' in word && word.rows === 'token' ? { rows: tokens } : (word as PlacedWord)
   }
   const all = words.map(placed)

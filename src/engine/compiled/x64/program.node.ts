@@ -21,6 +21,8 @@ export interface X64ProgramOptions {
   readonly patience: number
   /** Put pages that must not be touched around arenas. */
   readonly guards: boolean
+  /** What makes the programs; where it is undefined none is kept for later processes. */
+  readonly script: string | undefined
 }
 
 /** A run of a batch that goes on. */
@@ -44,8 +46,6 @@ export class X64Program implements Program {
 
   constructor(
     readonly compiled: CompiledPlan,
-    /** Multiplications and additions for each token. */
-    readonly operations: number,
     readonly options: X64ProgramOptions,
   ) {
     this.weightBytes = compiled.constants.bytes
@@ -73,6 +73,11 @@ export class X64Program implements Program {
     while (this.#running.size) await Promise.allSettled(this.#running)
     for (const memory of this.#free) memory.release()
     this.compiled.release()
+  }
+
+  /** Does what reads the program's memory, unless that is gone already. */
+  async read(work: () => Promise<void>): Promise<void> {
+    if (!this.#disposed) await this.#held(work())
   }
 
   /** Lets the program's memory be until the promise is settled. */
@@ -118,7 +123,7 @@ export class X64Program implements Program {
     const blocks = sequenceBlocks(starts, blockTokens, threads)
     const longest = Math.max(...blocks.map(({ first, end }) => starts[end] - starts[first]))
     const isUneven = threads > 1 && longest * threads > mostUneven * tokens
-    const isTeam = isUneven && tokens * this.operations >= teamOperations
+    const isTeam = isUneven && tokens * this.compiled.plan.operations >= teamOperations
     return isTeam ? [this.#runBlock(run, { first: 0, end: sequences }, true)] : blocks.map((block) => this.#runBlock(run, block, false))
   }
 

@@ -1,4 +1,3 @@
-import type { Fusions } from '../plan/fuse.js'
 import type { KernelRules } from '../program.js'
 import { activationKernels } from './activation.js'
 import { attentionKernels } from './attention.js'
@@ -13,9 +12,6 @@ import { patchesKernels } from './patches.js'
 import { countKernels, keepKernels, poolKernels } from './pool.js'
 import { quantizeKernels } from './quantize.js'
 import { rotaryKernels } from './rotary.js'
-
-/** What kernels do at once. */
-export const x64Fusions: Fusions = { sideBySide: true, quantizer: true }
 
 /** The kernels of every kind of step. */
 export const x64Rules: KernelRules<Uint8Array, X64Context> = {

@@ -1,4 +1,4 @@
-import type { Plan } from '../plan/plan.js'
+import type { PlanOutline } from '../plan/plan.js'
 import { isView } from '../plan/steps.js'
 import { listsOfTeam, type SharedKernel } from '../team.js'
 import { TeamBarriers } from '../team-barriers.js'
@@ -19,7 +19,7 @@ export type Amounts = Readonly<Record<RowCount, Amount>>
 
 /** For what a team works, how many threads it has, and the addresses of functions of the system for their barriers. */
 export interface TeamContext {
-  readonly plan: Plan
+  readonly plan: PlanOutline
   readonly amounts: Amounts
   readonly parts: number
   readonly functions: SystemFunctions
@@ -87,7 +87,7 @@ function sharingOf(placed: ScheduledKernel, amounts: Amounts, parts: number, own
  * Memory of which each thread has its own, so that none waits for what another writes there: where there are few tokens, what only kernels write
  * that every thread may as well do for itself.
  */
-function ownMemory(kernels: readonly ScheduledKernel[], { outputs }: Plan, amounts: Amounts, parts: number): ReadonlySet<Memory> {
+function ownMemory(kernels: readonly ScheduledKernel[], { outputs }: PlanOutline, amounts: Amounts, parts: number): ReadonlySet<Memory> {
   if (amounts.token !== 'few') return new Set()
   const own = new Set(kernels.flatMap(memoriesOf))
   for (const { buffer } of outputs.values()) own.delete(buffer)
