@@ -3,8 +3,7 @@ import type { TokenSequence } from '../session.js'
 import type { Batch, Program } from './backend.js'
 import { CacheStore, CacheView, capacityFor, continued } from './caches.js'
 import { checkedNumbers, checkPlaces, packingOf } from './packing.js'
-import { likeliest } from './plan/index.js'
-import type { PlanOutline } from './plan/plan.js'
+import { likeliest, type PlanOutline } from './plan/plan.js'
 
 /** What the numbers of tokens are, by the name of the input: the ids themselves, and their places. */
 const numbersOf: Readonly<Record<string, (ids: readonly number[], past: number) => Int32Array>> = {

@@ -2,7 +2,7 @@ import type { Graph } from '../../../ir/graph.js'
 import type { Node, Value } from '../../../ir/node.js'
 import { type Fusions, fused } from './fuse.js'
 import { withKeep } from './keep.js'
-import { type Plan, planFrom } from './plan.js'
+import { likeliest, type Plan, planFrom } from './plan.js'
 import { attentionRules } from './rules/attention.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { embeddingRules } from './rules/embeddings.js'
@@ -74,9 +74,6 @@ export async function planOf(
   verifyPlan(plan)
   return plan
 }
-
-/** The output of decoders' plans that graphs have not: the token with the highest logit. */
-export const likeliest = 'likeliest token'
 
 /** Adds that output where there are logits. */
 function withLikeliest(steps: readonly Step[], outputs: Map<string, View>): readonly Step[] {

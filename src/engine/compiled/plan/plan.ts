@@ -64,6 +64,9 @@ export function operationsOf(step: Step): number {
   return step.output.columns
 }
 
+/** The output of decoders' plans that graphs have not: the token with the highest logit. */
+export const likeliest = 'likeliest token'
+
 /** What an attention keeps of each token: float32, or int8 codes `value = scale * code`. */
 export interface CacheLayer {
   readonly keyColumns: number
