@@ -112,14 +112,17 @@ function freshFile(file: string): string {
   return `${file}.${process.pid}`
 }
 
-/** Removes what has not been used for long, and beyond a size what has not been used for longest. */
+/** Removes what has not been used for long, and beyond a size what has not been used for longest; other processes may do so at the same time. */
 function makeRoom(folder: string): void {
   const files = fs
     .readdirSync(folder)
     .flatMap((script) => fs.readdirSync(path.join(folder, script)).map((name) => path.join(folder, script, name)))
-  const found = files.map((file) => ({ file, ...fs.statSync(file) })).sort((a, b) => b.mtimeMs - a.mtimeMs)
+  const found = files.flatMap((file) => {
+    const stats = fs.statSync(file, { throwIfNoEntry: false })
+    return stats ? [{ file, size: stats.size, mtimeMs: stats.mtimeMs }] : []
+  })
   let bytes = 0
-  for (const { file, size, mtimeMs } of found) {
+  for (const { file, size, mtimeMs } of found.sort((a, b) => b.mtimeMs - a.mtimeMs)) {
     bytes += size
     if (bytes > mostBytes || Date.now() - mtimeMs > mostDays * 86_400_000) fs.rmSync(file, { force: true })
   }
