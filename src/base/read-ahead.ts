@@ -43,5 +43,6 @@ export function folderWith(folder: Folder, path: string, source: ByteSource): Fo
     list: () => folder.list(),
     has: (file) => folder.has(file),
     open: async (file) => (file === path ? source : folder.open(file)),
+    state: folder.state?.bind(folder),
   }
 }

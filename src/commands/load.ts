@@ -1,17 +1,13 @@
-import { hardwareThreads, joinPath } from '#platform'
-import { type ByteSource, MemorySource, readAll } from '../base/bytes.js'
+import { joinPath } from '#platform'
+import { MemoryFolder, readAll } from '../base/bytes.js'
 import { badInput, TinsmithError, usage } from '../base/errors.js'
-import { NotingFolder } from '../base/folder-notes.js'
-import { SourceFolder } from '../base/folders.js'
-import { AheadSource, folderWith } from '../base/read-ahead.js'
 import type { AttentionProducts, CacheDtype } from '../engine/compiled/plan/steps.js'
-import type { CompiledSession } from '../engine/compiled/session.js'
 import type { Runtime, Session } from '../engine/session.js'
 import { resolveSource, type Source } from '../formats/index.js'
 import type { Model } from '../ir/model.js'
 import { createPipeline, type DTypeWord, dtypeSuffixes, type OnnxFile, onnxFiles, type Pipeline } from '../pipelines/index.js'
-import { type CommandOptions, WarningKeeper } from './context.js'
-import { type Compiling, keptSession, keyOf, type SessionOrigin } from './kept-session.js'
+import { type CompileOptions, compileCheckpoint, compileFile, filesOf, type ReadModel, readModel } from './compile-source.js'
+import type { CommandOptions } from './context.js'
 
 /**
  * `ort`: ONNX Runtime of the platform; `web`: as WebAssembly, also in Node.js; `compiled`: kernels of our own; `auto`: kernels of our own
@@ -74,7 +70,7 @@ interface OpenedModel extends Omit<LoadedModel, 'bytes'> {
 
 async function openModel(name: string, options: LoadOptions): Promise<OpenedModel> {
   const source = await resolveSource(name)
-  const found = await (source.kind === 'onnx' ? findFile : readCheckpoint)(source, options)
+  const found = await (source.kind === 'onnx' ? findFile : findCheckpoint)(source, options)
   const { dtype, measure } = found
   const { engine = 'auto' } = options
   const compiled = engine === 'compiled' ? await found.onKernels() : engine === 'auto' ? await openWhereCovered(found, options) : null
@@ -122,67 +118,28 @@ async function findFile(source: Source, options: LoadOptions): Promise<Found> {
   return {
     dtype,
     measure: () => bytesOf(source, path),
-    onKernels: () => compileFile(source, path, options),
+    onKernels: () => compileFile(source, path, compileOptions(options)),
     onRuntime: (runtime) => createPipeline(source.folder, openSession(source, path, runtime, options)),
   }
 }
 
-/** As an earlier process kept it; else the file is read while modules load, and the tokenizer while the graph is compiled. */
-async function compileFile(source: Source, path: string, options: LoadOptions): Promise<Pipeline> {
-  const { folder, name } = source
-  const compiling = await compilingOf(options)
-  const key = await keyOf(folder, path, compiling)
-  const kept = key && (await keptSession(key, folder, compiling))
-  if (kept) {
-    for (const warning of kept.warnings) options.progress?.warn(warning)
-    return createPipeline(folder, kept.session, name)
-  }
-  const noting = new NotingFolder(folder)
-  const ahead = new AheadSource(await noting.open(path))
-  const progress = new WarningKeeper(options.progress)
-  const opened = readModel({ ...source, folder: folderWith(noting, path, ahead), graphs: [path] }, progress).then(async (model) => {
-    const session = await compile(model, compiling)
-    const origin: SessionOrigin = { notes: await noting.notes(), warnings: progress.warnings }
-    if (key) void session.keep(key, origin)
-    return session
-  })
-  return createPipeline(
-    folder,
-    opened.finally(() => ahead.release()),
-    name,
-  )
-}
-
 /** It is read once, whichever engine runs it. */
-async function readCheckpoint(source: Source, options: LoadOptions): Promise<Found> {
+async function findCheckpoint(source: Source, options: LoadOptions): Promise<Found> {
   const { name } = source
   if (options.dtype && options.dtype !== 'fp32')
     throw badInput(`a checkpoint has no ${options.dtype} form`, { where: name, hint: 'Compress it first (tinsmith compress).' })
-  const model = await readModel(source, new WarningKeeper(options.progress))
+  let reading: Promise<ReadModel> | undefined
+  const read = () => (reading ??= readModel(source, options))
   return {
     dtype: 'fp32',
-    measure: async () => (await (await import('./figure.js')).fp32Figure(model)).bytes,
-    onKernels: async () => createPipeline(new SourceFolder(filesOf(model), name), compile(model, await compilingOf(options))),
-    onRuntime: (runtime) => runModel(model, name, runtime, threadsOf(options)),
+    measure: async () => (await (await import('./figure.js')).fp32Figure((await read()).model)).bytes,
+    onKernels: () => compileCheckpoint(source, read, compileOptions(options)),
+    onRuntime: async (runtime) => runModel((await read()).model, name, runtime, threadsOf(options)),
   }
 }
 
-async function readModel(source: Source, progress: WarningKeeper): Promise<Model> {
-  const { openSource } = await import('./source.js')
-  return (await openSource(source, progress)).model
-}
-
-/** What canonical graphs are compiled by, and how. */
-async function compilingOf(options: LoadOptions): Promise<Compiling> {
-  const { compiledBackend } = await import('#kernels')
-  const { cache, attention } = options
-  const threads = threadsOf(options) ?? Math.min(8, hardwareThreads())
-  return { backend: await compiledBackend(), options: { threads, cache, attention } }
-}
-
-async function compile({ graph }: Model, { backend, options }: Compiling): Promise<CompiledSession> {
-  const { openCompiled } = await import('../engine/compiled/session.js')
-  return openCompiled(graph, backend, options)
+function compileOptions(options: LoadOptions): CompileOptions {
+  return { ...options, threads: threadsOf(options) }
 }
 
 /** A pipeline over a model in memory. */
@@ -190,13 +147,7 @@ export async function runModel(model: Model, name: string, given?: Runtime, thre
   const [{ lower }, { splitOnnx }] = [await import('../lower/index.js'), await import('../onnx/index.js')]
   const runtime = given ?? (await runtimeOf('ort'))
   const onnx = await splitOnnx(lower(model.graph, runtime.target))
-  return createPipeline(new SourceFolder(filesOf(model), name), runtime.load(onnx, { threads }))
-}
-
-/** What travels along, with the configuration as it is now. */
-function filesOf({ files, config }: Model): ReadonlyMap<string, ByteSource> {
-  if (!config) return files
-  return new Map([...files, ['config.json', new MemorySource(new TextEncoder().encode(JSON.stringify(config)), 'config.json')]])
+  return createPipeline(new MemoryFolder(await filesOf(model), name), runtime.load(onnx, { threads }))
 }
 
 async function chooseFile({ folder, graphs, name }: Source, dtype: DTypeWord | undefined): Promise<OnnxFile> {
