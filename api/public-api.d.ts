@@ -213,6 +213,7 @@ export interface Folder {
     list(): Promise<string[]>;
     has(path: string): Promise<boolean>;
     open(path: string): Promise<ByteSource>;
+    state?(path: string): Promise<string>;
 }
 export interface WritableFolder extends Folder {
     create(path: string): Promise<ByteSink>;
