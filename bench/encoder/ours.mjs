@@ -30,12 +30,9 @@ await answer({
 })
 
 async function open() {
-  const { compiledBackend } = await import('#kernels')
+  const { load } = await import('tinsmith/load')
   const { arenaBytes } = await import('../../dist/engine/compiled/program.js')
-  const { openCompiled } = await import('../../dist/engine/compiled/session.js')
-  const { importModel } = await import('../../dist/raise/import.js')
-  const { model } = await importModel(folder)
-  const session = await openCompiled(model.graph, await compiledBackend(), { threads: Number(threads), attention })
+  const { session } = await load(folder, { engine: 'compiled', threads: Number(threads), attention })
   const { program, plan } = session
   /** Of all threads, for blocks of texts of 128 tokens; null where the backend has no blocks. */
   const arenas = () => {
