@@ -26,13 +26,24 @@ export function runEntry(bundle: URL, entry: string): Readonly<Record<string, un
 /** Entries of a bundle share its modules. */
 const loaded = new Map<string, Entries>()
 
-/** @param entry what is kept is what was compiled for the first entry of a process */
+/** So many processes add what they compiled to what is kept: each goes other ways, and V8 forgets code that is not used for a while. */
+const mostGenerations = 4
+
+/** @param entry what is kept is what was compiled for the first entry of a process, and last the number of its generation */
 function load(bundle: URL, filename: string, entry: string): Entries {
   const text = `(function (module, require, __filename) {${fs.readFileSync(filename, 'latin1')}\n})`
   const file = keptFile(filename, entry)
-  const cachedData = file ? readKept(file) : undefined
+  const kept = file ? readKept(file) : undefined
+  const cachedData = kept?.subarray(0, -1)
   const script = new vm.Script(text, { filename, cachedData })
-  if (file && (!cachedData || script.cachedDataRejected)) process.once('exit', () => keep(file, script.createCachedData()))
+  const generation = script.cachedDataRejected ? 0 : (kept?.at(-1) ?? 0)
+  if (file && generation < mostGenerations) {
+    process.once('exit', () => {
+      const compiled = script.createCachedData()
+      const more = generation && cachedData!.length > compiled.length ? cachedData! : compiled
+      keep(file, Buffer.concat([more, Buffer.of(generation + 1)]))
+    })
+  }
   const module: { exports: Entries } = { exports: {} }
   ;(script.runInThisContext() as Wrapper)(module, createRequire(bundle), filename)
   return module.exports
