@@ -1,5 +1,6 @@
 // A decoder on our kernels, in Node.js and in browsers.
 import { compiledBackend } from '#kernels'
+import { describePlan } from '../../dist/engine/compiled/plan/describe.js'
 import { openCompiled } from '../../dist/engine/compiled/session.js'
 import { generateIds } from '../../dist/pipelines/generate.js'
 import { importModel } from '../../dist/raise/import.js'
@@ -21,6 +22,12 @@ export async function generate(session, tokens) {
 export async function readPrompt(session, tokens) {
   const ids = Array.from({ length: tokens }, (_, i) => 1000 + ((i * 7919) % 20000))
   await run(session, ids, ['logits', ...session.outputs.map(({ name }) => name).filter((name) => name.startsWith('present'))], true)
+}
+
+/** Bytes of packed weights that each generated token needs: all but the tables of embeddings. */
+export function readBytes({ plan, program }) {
+  const tables = describePlan(plan).steps.filter(({ kind }) => kind === 'embed')
+  return program.weightBytes - tables.reduce((sum, { constantBytes }) => sum + constantBytes, 0)
 }
 
 /** exp of the mean of -log(probability) of each window's tokens after its first. */
