@@ -31,12 +31,12 @@ export async function readModel(source: Source, { progress }: CommandOptions): P
 /** The pipeline of an ONNX file: it is read while modules load, and the tokenizer while the graph is compiled. */
 export async function compileFile(source: Source, path: string, options: CompileOptions): Promise<Pipeline> {
   const { folder, name } = source
-  const place = await Place.of(folder, path, options)
-  const kept = await place.kept()
+  const compilation = await Compilation.of(folder, path, options)
+  const kept = await compilation.kept()
   if (kept) return createPipeline(folder, kept.session, name)
   const ahead = new AheadSource(await folder.open(path))
   const read = readModel({ ...source, folder: folderWith(folder, path, ahead), graphs: [path] }, options)
-  const session = read.then((read) => place.compile(read))
+  const session = read.then((read) => compilation.compile(read))
   return createPipeline(
     folder,
     session.finally(() => ahead.release()),
@@ -50,12 +50,12 @@ export async function compileCheckpoint(
   read: () => Promise<ReadModel>,
   options: CompileOptions,
 ): Promise<Pipeline> {
-  const place = await Place.of(folder, path, options)
-  const kept = await place.kept()
+  const compilation = await Compilation.of(folder, path, options)
+  const kept = await compilation.kept()
   if (kept) return createPipeline(new MemoryFolder(kept.files, name), kept.session)
   const found = await read()
   const files = await filesOf(found.model)
-  return createPipeline(new MemoryFolder(files, name), place.compile(found, files))
+  return createPipeline(new MemoryFolder(files, name), compilation.compile(found, files))
 }
 
 /** The files that travel along, with the configuration as it is now. */
@@ -71,8 +71,8 @@ interface Origin extends Omit<ReadModel, 'model'> {
   readonly files: Map<string, Uint8Array>
 }
 
-/** A file of a folder whose session processes keep for each other. */
-class Place {
+/** Of a folder's file; processes keep its session for each other. */
+class Compilation {
   private constructor(
     readonly folder: Folder,
     readonly path: string,
@@ -82,10 +82,10 @@ class Place {
     readonly key: string | undefined,
   ) {}
 
-  static async of(folder: Folder, path: string, options: CompileOptions): Promise<Place> {
+  static async of(folder: Folder, path: string, options: CompileOptions): Promise<Compilation> {
     const { compiledBackend } = await import('#kernels')
     const complete = { ...options, threads: options.threads ?? Math.min(8, hardwareThreads()) }
-    return new Place(folder, path, await compiledBackend(), complete, await keyOf(folder, path, options))
+    return new Compilation(folder, path, await compiledBackend(), complete, await keyOf(folder, path, options))
   }
 
   /** The session that an earlier process kept, if all that it was made of is unchanged; people are told what they were told then. */
@@ -106,7 +106,9 @@ class Place {
     const { threads, cache, attention } = this.options
     const session = await openCompiled(model.graph, this.backend, { threads, cache, attention })
     const origin: Origin = { notes, warnings, files }
-    if (this.key && this.key === (await keyOf(this.folder, this.path, this.options))) void session.keep(this.key, origin)
+    const isSame = this.key === (await keyOf(this.folder, this.path, this.options))
+    // What cannot be kept is made again.
+    if (this.key && isSame) session.keep(this.key, origin).catch(() => {})
     return session
   }
 }
