@@ -113,8 +113,13 @@ export class MomentsObserver extends ChannelRangeObserver {
     return this.sum.map((s) => s / Math.max(this.count, 1))
   }
 
+  get meanSquares(): Float64Array {
+    return this.sumOfSquares.map((s) => s / Math.max(this.count, 1))
+  }
+
   get variance(): Float64Array {
-    return this.sumOfSquares.map((s, c) => Math.max(0, s / Math.max(this.count, 1) - (this.sum[c] / Math.max(this.count, 1)) ** 2))
+    const { mean } = this
+    return this.meanSquares.map((square, c) => Math.max(0, square - mean[c] ** 2))
   }
 }
 

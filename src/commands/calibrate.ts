@@ -14,7 +14,7 @@ import type { Graph } from '../ir/graph.js'
 import type { Model } from '../ir/model.js'
 import { openTokenizer, readObject, type Tokenizer } from '../pipelines/index.js'
 import { preset } from '../recipes/presets.js'
-import { type ChosenRecipe, needsCalibration } from './recipe.js'
+import { type ChosenRecipe, needsCalibration, usesCalibration } from './recipe.js'
 import { isDecoder } from './source.js'
 
 export interface CalibrateOptions {
@@ -42,7 +42,7 @@ export interface Calibrated extends ChosenRecipe {
  */
 export async function calibrateFor(chosen: ChosenRecipe, model: Model, options: CalibrateOptions): Promise<Calibrated> {
   const { recipe } = chosen
-  if (!needsCalibration(recipe)) {
+  if (!needsCalibration(recipe) && !(options.calibrate && usesCalibration(recipe))) {
     if (options.calibrate) options.progress.warn(`the recipe ${recipe.name} needs no calibration data, so what was given is not used`)
     return { ...chosen, calibration: null }
   }

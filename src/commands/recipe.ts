@@ -35,3 +35,8 @@ export function checkArchitecture({ name, architectures }: Recipe, model: Model)
 export function needsCalibration({ steps }: Recipe): boolean {
   return steps.some(({ pass }) => pass.needs.calibration)
 }
+
+/** Whether a pass does better with calibration data. */
+export function usesCalibration({ steps }: Recipe): boolean {
+  return steps.some(({ pass }) => pass.usesCalibration)
+}

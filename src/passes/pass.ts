@@ -35,6 +35,8 @@ export interface Pass<Options = unknown> {
   readonly options: z.ZodType<Options>
   /** `original`: the model as it was before the recipe. */
   readonly needs: { readonly calibration?: boolean; readonly original?: boolean }
+  /** It does better with calibration, and runs without. */
+  readonly usesCalibration?: boolean
   /** Outputs stay the same but for rounding; proved on probe inputs every time it runs. */
   readonly exact: boolean
   /** Changes the model in place. */

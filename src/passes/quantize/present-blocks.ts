@@ -28,6 +28,13 @@ export async function presentBlocks(tensor: Tensor, { bits, axis, blockSize, sym
   return { codes, grid: integerGrid(bits === 4 ? 'uint4' : 'uint8'), layout: minimum ? dividedLayout(whole) : whole, parameters, minimum }
 }
 
+/** Codes whose zero points are real numbers, as codes with a minimum for each block. */
+export function withMinimums(quantized: QuantizedConstant, whole: Required<Layout>): QuantizedConstant {
+  const { scale, zeroPoint } = quantized.parameters
+  const parameters = { scale, zeroPoint: new Int32Array(scale.length) }
+  return { ...quantized, layout: dividedLayout(whole), parameters, minimum: scale.map((step, i) => -step * zeroPoint[i]) }
+}
+
 /** Blocks as a dimension of their own, so that minimums, one for each, can be added. */
 function dividedLayout({ shape, axis, blockSize }: Required<Layout>): Layout {
   const divided = shape.flatMap((dimension, i) => (i === axis ? [dimension / blockSize, blockSize] : [dimension]))

@@ -1,13 +1,16 @@
 import * as z from 'zod'
 import { type Anatomy, anatomyOf, type Linear } from '../../anatomy/index.js'
+import { collect } from '../../calibration/collect.js'
+import { MomentsObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
-import { type IntegerGrid, integerGrid, type Layout, minMaxParameters } from '../../numbers/quantizer.js'
-import { searchAffine, searchSymmetric } from '../../numbers/search.js'
-import { definePass, type Refusal } from '../pass.js'
+import { transposed } from '../../ir/tensor.js'
+import { integerGrid, type Layout, minMaxParameters } from '../../numbers/quantizer.js'
+import { type Importance, searchAffine, searchSymmetric } from '../../numbers/search.js'
+import { definePass, type PassContext, type Refusal } from '../pass.js'
 import { checkSelection, selection, selector } from '../select.js'
-import { quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
-import { presentBlocks } from './present-blocks.js'
+import { type QuantizedConstant, quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
+import { presentBlocks, withMinimums } from './present-blocks.js'
 
 const options = z.strictObject({
   ...selection,
@@ -21,14 +24,19 @@ const options = z.strictObject({
     .describe('weights that share a scale'),
   symmetric: z.boolean().default(false).describe('zero in the middle of the codes; else each block has a zero point'),
   search: z.boolean().default(true).describe('scales with the least squared error; else from the extremes of each block'),
-  embeddings: z.boolean().default(true).describe('word embeddings, and the head that shares their table, with 8 bits'),
+  embeddings: z.boolean().default(true).describe('word embeddings, with 8 bits, and the head'),
+  head: z
+    .union([z.literal(4), z.literal(8)])
+    .default(8)
+    .describe('bits of the head; with 4 one that shares the table of the embeddings gets a matrix of its own, better with calibration'),
 })
 
 type Options = z.output<typeof options>
 
 /**
  * Weights as integers in blocks, activations in float: round to nearest on scales and zero points with the least squared error. A weight that
- * is quantized in such blocks already keeps its codes, scales and minimums.
+ * is quantized in such blocks already keeps its codes, scales and minimums. With calibration the error of a weight's rows counts by the mean
+ * squares of the inputs that they are multiplied with, so that it is that of the outputs.
  */
 export const weightOnly = definePass({
   name: 'weight-only',
@@ -36,17 +44,23 @@ export const weightOnly = definePass({
   source: 'round to nearest; MSE grid of Nagel et al., A white paper on neural network quantization, 2021',
   options,
   needs: {},
+  usesCalibration: true,
   exact: false,
-  async run(model, chosen, { progress, signal }) {
+  async run(model, chosen, context) {
     const refused: Refusal[] = []
     const details: { layer: string; codes: string }[] = []
     let changed = 0
     for (const graph of model.graphs.values()) {
       const weights = weightsOf(anatomyOf(graph), chosen, refused)
-      const stage = progress.stage('quantizing weights', weights.length)
+      const importances = await importancesOf(graph, weights, chosen, context)
+      const stage = context.progress.stage('quantizing weights', weights.length)
       for (const weight of weights) {
-        signal?.throwIfAborted()
-        if (await quantizeWeight(graph, weight, chosen)) details.push({ layer: weight.module, codes: 'kept as the source has them' })
+        context.signal?.throwIfAborted()
+        const value = weight.tied ? untied(graph, weight) : weight.value
+        const present = await presentBlocks(value.tensor!, { ...chosen, ...weight })
+        if (present) details.push({ layer: weight.module, codes: 'kept as the source has them' })
+        const quantized = present ?? (await newBlocks(value, weight, chosen, importances.get(weight)))
+        replaceConstant(graph, value, weight.module, quantized)
         changed++
         stage.advance()
       }
@@ -63,8 +77,13 @@ interface Weight {
   readonly bits: 4 | 8
   /** The dimension that a product sums over. */
   readonly axis: 0 | 1
+  /** The linear that multiplies by it; null for a table. */
+  readonly linear: Linear | null
+  /** The value is the table of the embeddings, and the linear reads it transposed. */
+  readonly tied?: boolean
 }
 
+/** A head that shares a table comes before the table. */
 function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weight[] {
   checkSelection(
     chosen,
@@ -72,42 +91,76 @@ function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weigh
   )
   const selected = selector(chosen)
   const weights = new Map<Value, Weight>()
-  const tables = new Set(
-    anatomy.embeddings
-      .filter((table) => chosen.embeddings && table.rows >= 256 && selected(table.name) && table.table.dtype === 'float32')
-      .map((table) => table.table),
-  )
-  for (const table of anatomy.embeddings)
-    if (tables.has(table.table)) weights.set(table.table, { module: table.name, value: table.table, bits: 8, axis: 1 })
+  for (const { name, table, rows } of anatomy.embeddings)
+    if (chosen.embeddings && rows >= 256 && selected(name) && table.dtype === 'float32')
+      weights.set(table, { module: name, value: table, bits: 8, axis: 1, linear: null })
   const head = anatomy.others.findLast((linear) => linear.outputs >= 256)
+  const own: Weight[] = []
   for (const linear of anatomy.linears) {
-    if (!selected(linear.name) || weights.has(linear.weight)) continue
+    if (!selected(linear.name)) continue
+    const weight: Weight = { module: linear.name, value: linear.weight, bits: linear === head ? chosen.head : chosen.bits, axis: 0, linear }
+    if (weights.has(linear.weight)) {
+      if (linear === head && chosen.head < 8 && isTied(linear)) own.push({ ...weight, module: linear.product.name, tied: true })
+      continue
+    }
     const why = weightObstacle(linear) ?? depthObstacle(linear)
     if (why) refused.push({ what: linear.name, why })
-    else if (linear !== head || chosen.embeddings)
-      weights.set(linear.weight, { module: linear.name, value: linear.weight, bits: linear === head ? 8 : chosen.bits, axis: 0 })
+    else if (linear !== head || chosen.embeddings) weights.set(linear.weight, weight)
   }
-  return [...weights.values()]
+  return [...own, ...weights.values()]
 }
 
 function depthObstacle({ inputs }: Linear): string | null {
   return inputs < 16 ? `it sums over ${inputs} inputs only` : null
 }
 
-/** @returns whether the weight was quantized in such blocks already, and keeps its codes */
-async function quantizeWeight(
+function isTied({ product, weight }: Linear): boolean {
+  const transposition = product.input(1)?.producer
+  return transposition?.type === 'Transpose' && transposition.input(0) === weight
+}
+
+/** The matrix [inputs, outputs] of a head that shared a table, now a constant of its own. */
+function untied(graph: Graph, { linear, module, value }: Weight): Value {
+  const matrix = graph.addConstant(graph.uniqueName(`${module}.weight`), transposed(value.tensor!))
+  linear!.product.setInput(1, matrix)
+  graph.prune()
+  return matrix
+}
+
+/** How much the rows of weights count that are searched: mean squares of what they are multiplied with. Empty without calibration. */
+async function importancesOf(
   graph: Graph,
-  { module, value, bits, axis }: Weight,
+  weights: readonly Weight[],
   { blockSize, symmetric, search }: Options,
-): Promise<boolean> {
-  const present = await presentBlocks(value.tensor!, { bits, axis, blockSize, symmetric })
-  const grid: IntegerGrid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
-  const layout: Layout = { shape: value.tensor!.shape, axis, blockSize }
+  context: PassContext,
+): Promise<Map<Weight, Importance>> {
+  const importances = new Map<Weight, Importance>()
+  const observers = new Map<Value, MomentsObserver>()
+  const searched = weights.filter(({ linear, bits, value }) => {
+    const form = value.tensor!.blockForm
+    const kept = !symmetric && form?.dtype === 'uint4' && form.axis === 0 && form.blockSize === blockSize
+    return linear && search && bits === 4 && !kept
+  })
+  if (!context.calibration || !searched.length) return importances
+  for (const { linear } of searched) observers.set(linear!.input, new MomentsObserver(linear!.inputs))
+  await collect(graph, observers, context.calibration, context)
+  for (const weight of searched) importances.set(weight, { axis: 0, values: observers.get(weight.linear!.input)!.meanSquares })
+  return importances
+}
+
+async function newBlocks(
+  value: Value,
+  { bits, axis }: Weight,
+  { blockSize, symmetric, search }: Options,
+  importance: Importance | undefined,
+): Promise<QuantizedConstant> {
+  const grid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
+  const layout: Required<Layout> = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8
-  const choose = (x: Float32Array) => {
+  const floatZeroPoint = !even && importance !== undefined && layout.shape[axis] % blockSize === 0
+  const quantized = await quantizeConstant(value, grid, layout, (x) => {
     if (!search || bits === 8) return minMaxParameters(x, layout, grid, { symmetric: even })
-    return even ? searchSymmetric(x, layout, grid) : searchAffine(x, layout, grid)
-  }
-  replaceConstant(graph, value, module, present ?? (await quantizeConstant(value, grid, layout, choose)))
-  return present !== null
+    return even ? searchSymmetric(x, layout, grid, { importance }) : searchAffine(x, layout, grid, { importance, floatZeroPoint })
+  })
+  return floatZeroPoint ? withMinimums(quantized, layout) : quantized
 }
