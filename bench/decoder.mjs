@@ -16,7 +16,9 @@ const source = modelPath('SmolLM2-135M-Instruct-GGUF')
 const gguf = path.join(source, 'SmolLM2-135M-Instruct.Q4_1.gguf')
 const work = temporaryFolder()
 const int4 = path.join(work, 'int4')
-await tinsmith('compress', source, int4, '--recipe', 'int4')
+const texts = path.join(work, 'calibration.txt')
+fs.writeFileSync(texts, fs.readFileSync(dataPath('trec', 'train.txt'), 'utf8').replace(/^\d+ /gm, ''))
+await tinsmith('compress', source, int4, '--recipe', 'int4', '--set', 'weight-only.head=4', '--calibrate', texts)
 
 const names = { ours: 'tinsmith int4', page: 'tinsmith int4 in Chromium', peerPage: 'transformers.js q4 in Chromium' }
 const ours = (model, ...more) =>
@@ -99,6 +101,7 @@ print(given, { ratios, rows, quality, memory, machine: here }, [
         int4: quality.int4.toFixed(3),
         worse: `${(100 * quality.worse).toFixed(2)} %`,
         'weights MB': (memory.weights / 1e6).toFixed(1),
+        'read MB a token': (memory.read / 1e6).toFixed(1),
         'read GB/s while generating': generate ? ((generate * memory.read) / 1e9).toFixed(1) : null,
         'resident MB': memory.resident && (memory.resident / 1e6).toFixed(1),
       },

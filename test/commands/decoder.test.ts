@@ -99,11 +99,13 @@ describe('the commands and a small Llama', () => {
     await pipeline.dispose()
   })
 
-  it('compress warns where calibration data is not needed', async () => {
+  it('compress warns where calibration data is not used, and uses it where it does good', async () => {
     const progress = new SilentProgress()
-    const { warnings } = await compress(model, path.join(work, 'warned'), { recipe: 'int4', calibrate: text, keepFp32: true, progress })
+    const { warnings } = await compress(model, path.join(work, 'half'), { recipe: 'fp16', calibrate: text, progress })
     expect(warnings).toEqual(progress.warnings)
     expect(warnings.join()).toMatch(/needs no calibration data/)
+    const used = await compress(model, path.join(work, 'warned'), { recipe: 'int4', calibrate: text, keepFp32: true })
+    expect(used.warnings.join()).not.toMatch(/needs no calibration data/)
     expect(fs.readdirSync(path.join(work, 'warned', 'onnx'))).toEqual(['model.onnx', 'model_q4.onnx'])
   })
 

@@ -79,6 +79,8 @@ interface Weight {
   readonly axis: 0 | 1
   /** The linear that multiplies by it; null for a table. */
   readonly linear: Linear | null
+  /** Blocks have float minimums where calibration tells what errors count; a zero point is as good without. */
+  readonly isHead: boolean
   /** The value is the table of the embeddings, and the linear reads it transposed. */
   readonly tied?: boolean
 }
@@ -93,19 +95,21 @@ function weightsOf(anatomy: Anatomy, chosen: Options, refused: Refusal[]): Weigh
   const weights = new Map<Value, Weight>()
   for (const { name, table, rows } of anatomy.embeddings)
     if (chosen.embeddings && rows >= 256 && selected(name) && table.dtype === 'float32')
-      weights.set(table, { module: name, value: table, bits: 8, axis: 1, linear: null })
+      weights.set(table, { module: name, value: table, bits: 8, axis: 1, linear: null, isHead: false })
   const head = anatomy.others.findLast((linear) => linear.outputs >= 256)
   const own: Weight[] = []
   for (const linear of anatomy.linears) {
     if (!selected(linear.name)) continue
-    const weight: Weight = { module: linear.name, value: linear.weight, bits: linear === head ? chosen.head : chosen.bits, axis: 0, linear }
+    const isHead = linear === head
+    const bits = isHead ? chosen.head : chosen.bits
+    const weight: Weight = { module: linear.name, value: linear.weight, bits, axis: 0, linear, isHead }
     if (weights.has(linear.weight)) {
-      if (linear === head && chosen.head < 8 && isTied(linear)) own.push({ ...weight, module: linear.product.name, tied: true })
+      if (isHead && chosen.head < 8 && isTied(linear)) own.push({ ...weight, module: linear.product.name, tied: true })
       continue
     }
     const why = weightObstacle(linear) ?? depthObstacle(linear)
     if (why) refused.push({ what: linear.name, why })
-    else if (linear !== head || chosen.embeddings) weights.set(linear.weight, weight)
+    else if (!isHead || chosen.embeddings) weights.set(linear.weight, weight)
   }
   return [...own, ...weights.values()]
 }
@@ -150,14 +154,14 @@ async function importancesOf(
 
 async function newBlocks(
   value: Value,
-  { bits, axis }: Weight,
+  { bits, axis, isHead }: Weight,
   { blockSize, symmetric, search }: Options,
   importance: Importance | undefined,
 ): Promise<QuantizedConstant> {
   const grid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
   const layout: Required<Layout> = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8
-  const floatZeroPoint = !even && importance !== undefined && layout.shape[axis] % blockSize === 0
+  const floatZeroPoint = isHead && !even && importance !== undefined && layout.shape[axis] % blockSize === 0
   const quantized = await quantizeConstant(value, grid, layout, (x) => {
     if (!search || bits === 8) return minMaxParameters(x, layout, grid, { symmetric: even })
     return even ? searchSymmetric(x, layout, grid, { importance }) : searchAffine(x, layout, grid, { importance, floatZeroPoint })
