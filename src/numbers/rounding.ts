@@ -30,3 +30,16 @@ export function roundHalfEven(x: number): number {
 export function roundSmall(x: number): number {
   return x + magic - magic
 }
+
+/**
+ * The nearest number with so many significant bits, up to 29; for numbers whose magnitude is far from the largest double.
+ *
+ * Source: Veltkamp's splitting (Dekker, A floating-point technique for extending the available precision, 1971).
+ *
+ * @example
+ * [1 / 3, 1023].map((x) => roundSignificant(x, 2)) // [0.375, 1024]
+ */
+export function roundSignificant(x: number, bits: number): number {
+  const high = (2 ** (53 - bits) + 1) * x
+  return high - (high - x)
+}

@@ -1,3 +1,6 @@
+/** Significant bits of float16: kernels hold scales and minimums in it where it holds them exactly, in half of the bytes. */
+export const halfBits = 11
+
 /** In what blocks a weight is quantized already. */
 export interface BlockForm {
   readonly dtype: 'uint4' | 'int8'

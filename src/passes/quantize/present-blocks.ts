@@ -1,6 +1,7 @@
 import type { Tensor } from '../../ir/tensor.js'
 import { integerGrid, type Layout } from '../../numbers/quantizer.js'
-import type { WeightBlocks } from '../../numbers/weight-blocks.js'
+import { roundSignificant } from '../../numbers/rounding.js'
+import { halfBits, type WeightBlocks } from '../../numbers/weight-blocks.js'
 import type { QuantizedConstant } from './apply.js'
 
 /** The blocks that a pass would quantize a weight in. */
@@ -32,7 +33,12 @@ export async function presentBlocks(tensor: Tensor, { bits, axis, blockSize, sym
 export function withMinimums(quantized: QuantizedConstant, whole: Required<Layout>): QuantizedConstant {
   const { scale, zeroPoint } = quantized.parameters
   const parameters = { scale, zeroPoint: new Int32Array(scale.length) }
-  return { ...quantized, layout: dividedLayout(whole), parameters, minimum: scale.map((step, i) => -step * zeroPoint[i]) }
+  return {
+    ...quantized,
+    layout: dividedLayout(whole),
+    parameters,
+    minimum: scale.map((step, i) => roundSignificant(-step * zeroPoint[i], halfBits)),
+  }
 }
 
 /** Blocks as a dimension of their own, so that minimums, one for each, can be added. */

@@ -5,8 +5,10 @@ import { MomentsObserver } from '../../calibration/observers.js'
 import type { Graph } from '../../ir/graph.js'
 import type { Value } from '../../ir/node.js'
 import { transposed } from '../../ir/tensor.js'
-import { integerGrid, type Layout, minMaxParameters } from '../../numbers/quantizer.js'
+import { integerGrid, type Layout, minMaxParameters, type QuantizationParameters } from '../../numbers/quantizer.js'
+import { roundSignificant } from '../../numbers/rounding.js'
 import { type Importance, searchAffine, searchSymmetric } from '../../numbers/search.js'
+import { halfBits } from '../../numbers/weight-blocks.js'
 import { definePass, type PassContext, type Refusal } from '../pass.js'
 import { checkSelection, selection, selector } from '../select.js'
 import { type QuantizedConstant, quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
@@ -152,6 +154,7 @@ async function importancesOf(
   return importances
 }
 
+/** Codes of a weight that has none yet. Scales have so few bits that float16 holds them, and their products with integer zero points. */
 async function newBlocks(
   value: Value,
   { bits, axis, isHead }: Weight,
@@ -162,9 +165,14 @@ async function newBlocks(
   const layout: Required<Layout> = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8
   const floatZeroPoint = isHead && !even && importance !== undefined && layout.shape[axis] % blockSize === 0
-  const quantized = await quantizeConstant(value, grid, layout, (x) => {
+  const choose = (x: Float32Array): QuantizationParameters => {
     if (!search || bits === 8) return minMaxParameters(x, layout, grid, { symmetric: even })
     return even ? searchSymmetric(x, layout, grid, { importance }) : searchAffine(x, layout, grid, { importance, floatZeroPoint })
+  }
+  const scaleBits = even || floatZeroPoint ? halfBits : halfBits - bits
+  const quantized = await quantizeConstant(value, grid, layout, (x) => {
+    const { scale, zeroPoint } = choose(x)
+    return { scale: scale.map((one) => roundSignificant(one, scaleBits)), zeroPoint }
   })
   return floatZeroPoint ? withMinimums(quantized, layout) : quantized
 }
