@@ -129,7 +129,7 @@ function gatedCodesPlan(seed: number, rows: number): Plan {
 }
 
 /** Attention in groups whose queries and keys are rotated; `shown`, what a product gives them is read elsewhere too. */
-function rotaryPlan({ seed, lengths, interleaved, partial, cacheDtype, shown }: RotaryDraw): Plan {
+function rotaryPlan({ seed, lengths, headSize, interleaved, partial, cacheDtype, shown }: RotaryDraw): Plan {
   const builder = new PlanBuilder()
   const random = new Random(seed)
   const tokens = lengths.reduce((a, b) => a + b)
@@ -138,8 +138,8 @@ function rotaryPlan({ seed, lengths, interleaved, partial, cacheDtype, shown }: 
       shape,
       Array.from({ length: shape.reduce((a, b) => a * b) }, () => random.normal()),
     )
-  const [headSize, heads, keyValueHeads] = [12, 4, 2]
-  const rotary = partial ? 8 : headSize
+  const [heads, keyValueHeads] = [4, 2]
+  const rotary = partial ? headSize - 4 : headSize
   const rows = builder.rows(
     20,
     Array.from({ length: tokens * 20 }, () => random.normal()),
@@ -161,7 +161,10 @@ function rotaryPlan({ seed, lengths, interleaved, partial, cacheDtype, shown }: 
 
 const rotaryDraws = fc.record({
   seed: fc.nat(),
-  lengths: fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 3 }),
+  lengths: fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(1)), { minLength: 1, maxLength: 3 }),
+  before: fc.constantFrom(0, 1, 17),
+  threads: fc.constantFrom(1, 2),
+  headSize: fc.constantFrom(12, 16, 64),
   interleaved: fc.boolean(),
   partial: fc.boolean(),
   cacheDtype: fc.constantFrom(undefined, 'float32', 'int8'),
@@ -237,16 +240,18 @@ describe('fused steps', () => {
     expect(noiseToSignal(got.outputs['result'], want.outputs['result'])).toBeLessThan(0.02)
   })
 
-  it.each(backends)('rotate queries and keys at once, $name', (backend) =>
+  it.each(backends)('rotate queries and keys in attention with a cache, and at once without, $name', (backend) =>
     fc.assert(
       fc.asyncProperty(rotaryDraws, async (drawn) => {
         const plan = rotaryPlan(drawn)
         const joined = fusedPlan(plan, everything)
-        expect(joined.steps.filter(({ kind }) => kind === 'rotary')).toHaveLength(drawn.shown ? 2 : 1)
-        const [got, want] = [await runPlan(backend, joined, drawn), await runPlan(backend, plan, drawn)]
+        expect(joined.steps.filter(({ kind }) => kind === 'rotary')).toHaveLength(drawn.cacheDtype ? 0 : drawn.shown ? 2 : 1)
+        const run = (one: Plan) => runPlan(backend, one, { ...drawn, pasts: drawn.cacheDtype && drawn.lengths.map(() => drawn.before) })
+        const [got, want] = [await run(joined), await run(plan)]
         expect(relativeError(got.outputs['mixed'], want.outputs['mixed'])).toBeLessThan(1e-6)
+        expect(got.caches).toEqual(want.caches)
       }),
-      { numRuns: 25 },
+      { numRuns: 60 },
     ),
   )
 

@@ -81,6 +81,7 @@ function detailsOf(step: Step): string[] {
           causal: step.causal,
           [`window ${step.window}`]: step.window,
           'soft cap': step.softCap,
+          rotary: step.rotation,
           [`${step.cacheDtype ?? 'float32'} cache`]: step.cache !== undefined,
           'int8 products': step.products === 'int8',
         }),

@@ -21,11 +21,29 @@ type Fusion = (steps: readonly Step[], outputs: readonly View[]) => readonly Ste
 /** Rewrites steps so that more is done at once, as far as a backend has kernels for that. */
 export function fused(steps: readonly Step[], outputs: readonly View[], { sideBySide, quantizer }: Fusions): readonly Step[] {
   const fusions: Fusion[] = [
+    rotatedAttention,
     ...(sideBySide ? [gatedProducts, productsSideBySide, rotariesTogether] : []),
     ...(quantizer ? [quantizedProducts, quantizedNorms] : []),
   ]
   return fusions.reduce((done, fusion) => fusion(done, outputs), steps)
 }
+
+/** Rotary embeddings of queries and keys, which only an attention with a cache reads: the attention does it. */
+const rotatedAttention: Fusion = (steps, outputs) =>
+  joined(steps, (step, users) => {
+    if (step.kind !== 'attention' || step.cache === undefined || step.rotation) return undefined
+    const headSize = step.query.columns / step.heads
+    const isFolded = (other: Step, view: View): other is StepOf<'rotary'> => {
+      if (other.kind !== 'rotary' || other.headSize !== headSize || !isSame(other.output, view)) return false
+      const isKept = !steps.slice(steps.indexOf(other) + 1, steps.indexOf(step)).some((next) => isUsed(other.input, viewsWritten(next)))
+      return isKept && users(view).length === 2 && !isUsed(view, [other.input, ...outputs])
+    }
+    const query = users(step.query).find((other) => isFolded(other, step.query))
+    const key = users(step.key).find((other) => isFolded(other, step.key))
+    if (query?.kind !== 'rotary' || key?.kind !== 'rotary' || !isSameRotation(query, key)) return undefined
+    const { rotary, interleaved, cos, sin, numbers } = query
+    return [{ ...step, query: query.input, key: key.input, rotation: { rotary, interleaved, cos, sin, numbers } }, query, key]
+  })
 
 /** `linear`, then `quantize` of what it wrote, which nobody else reads: one `linear` that writes the codes. */
 const quantizedProducts: Fusion = (steps, outputs) =>

@@ -52,7 +52,8 @@ function tableRowsOf(steps: readonly Step[]): ReadonlyMap<string, number> {
   }
   for (const step of steps) {
     if (step.kind === 'embed') for (const { table, numbers } of step.lookups) limit(numbers, table.rows)
-    if (step.kind === 'rotary') limit(step.numbers, step.cos.shape[0])
+    const rotation = step.kind === 'attention' ? step.rotation : step.kind === 'rotary' ? step : undefined
+    if (rotation) limit(rotation.numbers, rotation.cos.shape[0])
   }
   return tableRows
 }

@@ -82,6 +82,18 @@ export type Weight =
       readonly minimum: Tensor
     }
 
+/**
+ * Rotary position embedding of each head's first `rotary` columns, by the rows `numbers` of the tables [positions, rotary / 2]:
+ * (a, b) -> (a cos - b sin, a sin + b cos), where a, b are columns 2i and 2i + 1 (`interleaved`), or i and i + rotary / 2.
+ */
+export interface Rotation {
+  readonly rotary: number
+  readonly interleaved: boolean
+  readonly cos: Tensor
+  readonly sin: Tensor
+  readonly numbers: TokenNumbers
+}
+
 interface Kinds {
   /** output = sum of the tables' rows. */
   embed: { readonly lookups: readonly { readonly table: LookupTable; readonly numbers: TokenNumbers }[]; readonly output: View }
@@ -137,24 +149,13 @@ interface Kinds {
   length: { readonly input: View; readonly output: View }
   /** The column of each row's largest number, the first of equals, as float32; any column where some are NaN. The output has one column. */
   largest: { readonly input: View; readonly output: View }
-  /**
-   * Rotary position embedding of each head's first `rotary` columns, by the rows `numbers` of the tables [positions, rotary / 2]:
-   * (a, b) -> (a cos - b sin, a sin + b cos), where a, b are columns 2i and 2i + 1 (`interleaved`), or i and i + rotary / 2. It may be in place.
-   */
-  rotary: {
-    readonly input: View
-    readonly headSize: number
-    readonly rotary: number
-    readonly interleaved: boolean
-    readonly cos: Tensor
-    readonly sin: Tensor
-    readonly numbers: TokenNumbers
-    readonly output: View
-  }
+  /** output = the input's heads of `headSize` columns, rotated, where no attention does it; it may be in place. */
+  rotary: Rotation & { readonly input: View; readonly headSize: number; readonly output: View }
   /**
    * Softmax(cap(scale * Q K^T)) V within each sequence, for each head of `headSize` columns; query head h reads key head
    * floor(h * keyValueHeads / heads). `causal`: keys up to the query's own place, the last `window` of them. With `cache`, keys and values are
-   * first appended to that one of the caches, and all of it is read: where it holds codes, what they stand for (see cache-bytes.ts).
+   * first appended to that one of the caches, and all of it is read: where it holds codes, what they stand for (see cache-bytes.ts). With
+   * `rotation`, heads of queries, and of keys before they are appended, are rotated; only with a cache.
    */
   attention: {
     readonly query: View
@@ -167,6 +168,7 @@ interface Kinds {
     readonly window?: number
     /** cap(x) = softCap * tanh(x / softCap) */
     readonly softCap?: number
+    readonly rotation?: Rotation
     readonly cache?: number
     /** Of that cache; float32 where it is not said. */
     readonly cacheDtype?: CacheDtype

@@ -1,6 +1,6 @@
-import type { StepKind, StepOf } from '../plan/steps.js'
+import type { Rotation, StepKind, StepOf } from '../plan/steps.js'
 import { isView, scaledColumns } from '../plan/steps.js'
-import type { Past } from './arrays.js'
+import type { Past, Rows } from './arrays.js'
 import { attend } from './attention.js'
 import { activationFunctions, binaryOperators } from './functions.js'
 import { linear } from './linear.js'
@@ -102,27 +102,20 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
     }
   },
 
-  async rotary({ input, headSize, rotary, interleaved, cos, sin, numbers, output }, run) {
-    const [rows, results] = [run.arena.floats(input), run.arena.floats(output)]
-    const [cosines, sines, positions] = [await run.floats(cos), await run.floats(sin), run.numbers(numbers)]
-    const half = rotary / 2
-    for (let row = 0; row < rows.count; row++) {
-      const values = rowOf(rows, row).slice()
-      const result = rowOf(results, row)
-      result.set(values)
-      for (let head = 0; head < rows.columns; head += headSize)
-        for (let i = 0; i < half; i++) {
-          const [first, second] = interleaved ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half]
-          const [c, s] = [cosines[positions[row] * half + i], sines[positions[row] * half + i]]
-          result[first] = values[first] * c - values[second] * s
-          result[second] = values[first] * s + values[second] * c
-        }
-    }
+  async rotary({ input, headSize, output, ...rotation }, run) {
+    await rotate(rotation, headSize, run.arena.floats(input), run.arena.floats(output), run)
   },
 
-  attention(step, run) {
+  async attention(step, run) {
     const { floats } = { floats: (view: typeof step.key) => run.arena.floats(view) }
-    const [query, key, value, output] = [floats(step.query), floats(step.key), floats(step.value), floats(step.output)]
+    const rotated = async (rows: Rows<Float32Array>) => {
+      if (!step.rotation) return rows
+      const result = { ...rows, data: rows.data.slice(0, rows.count * rows.stride) }
+      await rotate(step.rotation, step.query.columns / step.heads, rows, result, run)
+      return result
+    }
+    const [query, key] = [await rotated(floats(step.query)), await rotated(floats(step.key))]
+    const [value, output] = [floats(step.value), floats(step.output)]
     run.batch.pasts.forEach((past, sequence) => {
       const [first, end] = run.batch.starts.slice(sequence, sequence + 2)
       const all = ({ data, stride, columns }: typeof key, part: 'keys' | 'values'): Past => {
@@ -167,4 +160,29 @@ export const referenceSteps: { readonly [K in StepKind]: (step: StepOf<K>, run: 
     for (let sequence = 0; sequence < results.count; sequence++)
       rowOf(results, sequence)[0] = run.batch.starts[sequence + 1] - run.batch.starts[sequence]
   },
+}
+
+/** Writes the rotated heads of rows; input and output may be the same. */
+async function rotate(
+  rotation: Rotation,
+  headSize: number,
+  rows: Rows<Float32Array>,
+  results: Rows<Float32Array>,
+  run: Run,
+): Promise<void> {
+  const { rotary, interleaved, cos, sin, numbers } = rotation
+  const [cosines, sines, positions] = [await run.floats(cos), await run.floats(sin), run.numbers(numbers)]
+  const half = rotary / 2
+  for (let row = 0; row < rows.count; row++) {
+    const values = rowOf(rows, row).slice()
+    const result = rowOf(results, row)
+    result.set(values)
+    for (let head = 0; head < rows.columns; head += headSize)
+      for (let i = 0; i < half; i++) {
+        const [first, second] = interleaved ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half]
+        const [c, s] = [cosines[positions[row] * half + i], sines[positions[row] * half + i]]
+        result[first] = values[first] * c - values[second] * s
+        result[second] = values[first] * s + values[second] * c
+      }
+  }
 }

@@ -1,4 +1,4 @@
-import { type CacheDtype, roundUp, type StepOf } from '../plan/steps.js'
+import { type CacheDtype, type Rotation, roundUp, type StepOf } from '../plan/steps.js'
 import type { Assembler } from './assembler.js'
 import type { Lanes } from './attention-lanes.js'
 import { at, type Memory, rax, rbp } from './operands.js'
@@ -17,6 +17,7 @@ export interface AttentionShape {
   readonly causal: boolean
   readonly window: number | undefined
   readonly softCap: number | undefined
+  readonly rotation: Pick<Rotation, 'rotary' | 'interleaved'> | undefined
   /** What the cache holds, where there is one. */
   readonly cache: CacheDtype | undefined
 }
@@ -27,6 +28,9 @@ export interface AttentionShape {
  * Of several threads, each does every `parts`th tile of queries, the first one that with the number `part`. Where a sequence has one query, it does
  * `ownRanges` of `allRanges` ranges of the keys, from `firstRange` on, and leaves their sums in `ranges`; when all are there, it puts them together
  * for `headCount` heads from `firstHead` on. Products of codes keep them in `codes`, memory for the run's `tokens`; there threads share heads of keys.
+ *
+ * Where heads are rotated: by the int32 `numbers` of the tokens and the tables `cos` and `sin` (see rotary.ts); keys that become codes by way of
+ * `rotatedKeys`.
  */
 export const attentionParameters = new Parameters([
   'query',
@@ -52,6 +56,10 @@ export const attentionParameters = new Parameters([
   'headCount',
   'codes',
   'tokens',
+  'numbers',
+  'cos',
+  'sin',
+  'rotatedKeys',
 ])
 
 /** The words of what a step reads and writes, 0 for what only some kernels need. */
@@ -78,6 +86,7 @@ const names = [
   'rows',
   'past',
   'total',
+  'firstNumber',
   'keyStride',
   'valueStride',
   'scaleStride',
@@ -160,13 +169,14 @@ export const blockKeys = { many: 256, single: 128 } as const
 export const lowestScore = -3e38
 
 /** Where things lie in scratch memory; many queries and one use the same. */
-export function scratchLayout({ heads, headSize, valueSize, cache }: AttentionShape, { bytes, lanes }: VectorMachine) {
+export function scratchLayout({ heads, headSize, valueSize, cache, rotation }: AttentionShape, { bytes, lanes }: VectorMachine) {
   const queryRow = 4 * roundUp(headSize, lanes)
   const scoreRow = 4 * blockKeys.single + bytes
   const scores = headSize * across * bytes
   const keys = scores + blockKeys.many * across * bytes
   const values = keys + (cache === 'int8' ? 4 * blockKeys.many * headSize + bytes : 0)
-  const many = { scores, keys, values, all: values + (cache === 'int8' ? 4 * blockKeys.many * valueSize + bytes : 0) }
+  const rotated = values + (cache === 'int8' ? 4 * blockKeys.many * valueSize + bytes : 0)
+  const many = { scores, keys, values, rotated, all: rotated + (rotation ? across * bytes * headSize : 0) }
   const single = { queryRow, scores: heads * queryRow, scoreRow, all: heads * (queryRow + scoreRow) }
   return { many, single, all: Math.max(many.all, single.all) }
 }

@@ -13,6 +13,7 @@ import {
 } from './attention-frame.js'
 import type { Piece } from './attention-lanes.js'
 import { emitJoin, emitOwnRanges, emitRangeOfKeys } from './attention-ranges.js'
+import { emitRotatedQuery } from './attention-rotary.js'
 import { emitCap, emitPowerOfTwo, powerConstants, scoreFactor } from './attention-softmax.js'
 import { emitBlockKeys } from './attention-tiles.js'
 import {
@@ -95,13 +96,15 @@ function chunksOf({ heads, keyValueHeads }: AttentionCode['shape']): Chunk[] {
   })
 }
 
-/** Scales the query of each head, and sets sums and states. */
-function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): void {
+/** Rotates and scales the query of each head, and sets sums and states. */
+function emitPrepare(code: AttentionCode): void {
+  const { a, machine, shape, lanes, constants } = code
   const { single } = scratchLayout(shape, machine)
   const { valueRow, states } = rangeLayout(shape, machine)
   const [x, low, zero] = machine.registers
   const next = new Label()
   a.mov(rsi, local('headQuery'))
+  if (shape.rotation) emitRotatedQuery(code)
   a.mov(r8q, attentionParameters.at('scratch'))
   a.mov(r10, local('sums'))
   a.lea(r9, at(r10, states))
@@ -117,7 +120,7 @@ function emitPrepare({ a, machine, shape, lanes, constants }: AttentionCode): vo
   for (const { first } of lanes.pieces(shape.valueSize)) a.vmovups(at(r10, 4 * first), zero)
   a.vmovss(at(r9), as('xmm', low))
   a.vmovss(at(r9, 4), as('xmm', zero))
-  a.add(rsi, 4 * shape.headSize)
+  a.add(rsi, shape.rotation ? single.queryRow : 4 * shape.headSize)
   a.add(r8q, single.queryRow)
   a.add(r9, 8)
   a.add(r10, valueRow)

@@ -11,6 +11,7 @@ import {
   move,
   scratchLayout,
 } from './attention-frame.js'
+import { emitRotatedQueries } from './attention-rotary.js'
 import { emitFinishScores, emitSoftmax, scoreFactor } from './attention-softmax.js'
 import {
   as,
@@ -147,6 +148,7 @@ function emitPackQueries(code: AttentionCode, vectors: number): void {
   a.mov(query, local('row'))
   a.imul(query, distance)
   a.add(query, local('headQuery'))
+  if (shape.rotation) emitRotatedQueries(code, query, distance)
   a.mov(left, local('count'))
   const factor = constants.float(scoreFactor(shape))
   for (let group = 0; group < (vectors * machine.lanes) / 8; group++) {

@@ -19,6 +19,7 @@ import {
 import { int8AttentionKernel } from './attention-int8.js'
 import type { Lanes } from './attention-lanes.js'
 import { emitFirstSums, emitJoin } from './attention-ranges.js'
+import { emitFirstNumber, emitRotatedKeys, rotaryLengths } from './attention-rotary.js'
 import {
   attentionKernel,
   type Entry,
@@ -32,6 +33,7 @@ import { emitSingleQuery } from './attention-single.js'
 import { emitQueries } from './attention-tiles.js'
 import { stepKernel, type X64Context } from './context.js'
 import { at, Label, type Memory, r9, r10, r11, rax, rcx, rdx } from './operands.js'
+import type { RotationWords } from './rotary.js'
 import type { VectorMachine } from './vector-machine.js'
 
 /**
@@ -41,9 +43,10 @@ import type { VectorMachine } from './vector-machine.js'
  *
  * Source: Dao et al., FlashAttention-2 (2023), section 3.1.
  *
+ * @param rotation where there is one
  * @throws TinsmithError `unsupported` where heads of keys and values do not divide those of queries
  */
-export function attentionKernels(step: StepOf<'attention'>, context: X64Context): StepKernel<Uint8Array>[] {
+export function attentionKernels(step: StepOf<'attention'>, context: X64Context, rotation?: RotationWords): StepKernel<Uint8Array>[] {
   const { cache } = step
   const { vectors, threads } = context
   const shape = shapeOf(step)
@@ -60,6 +63,8 @@ export function attentionKernels(step: StepOf<'attention'>, context: X64Context)
     cacheValues: cacheWord(cache, 'values'),
     ranges,
     allRanges,
+    ...rotation,
+    ...(rotation && shape.cache === 'int8' && { rotatedKeys: { scratch: 4 * step.key.columns, per: 'token' } as const }),
   } as const
   const share = (part: number, parts: number) => {
     const shareOf = (all: number) => [part, part + 1].map((each) => Math.floor((each * all) / parts))
@@ -79,7 +84,7 @@ export function attentionKernels(step: StepOf<'attention'>, context: X64Context)
   const attend = kernelOf('attention', shape, () => attention(vectors, shape), true)
   if (cache === undefined) return [attend]
   const { keyValueHeads, headSize, valueSize } = shape
-  const kept = { dtype: shape.cache, keyValueHeads, headSize, valueSize }
+  const kept = { dtype: shape.cache, keyValueHeads, headSize, valueSize, rotation: shape.rotation }
   return [
     kernelOf('append', kept, () => appendToCache(vectors, shape), false),
     attend,
@@ -92,7 +97,7 @@ function cacheWord(layer: number | undefined, part: 'keys' | 'values'): Word {
 }
 
 function shapeOf(step: StepOf<'attention'>): AttentionShape {
-  const { name, query, value, heads, keyValueHeads, scale, causal, window, softCap, cache, cacheDtype = 'float32' } = step
+  const { name, query, value, heads, keyValueHeads, scale, causal, window, softCap, rotation, cache, cacheDtype = 'float32' } = step
   if (heads % keyValueHeads) {
     throw unsupported(`The attention ${name} has ${heads} heads of queries, which ${keyValueHeads} heads of keys cannot share evenly`)
   }
@@ -105,6 +110,7 @@ function shapeOf(step: StepOf<'attention'>): AttentionShape {
     causal,
     window: causal ? window : undefined,
     softCap,
+    rotation: rotation && { rotary: rotation.rotary, interleaved: rotation.interleaved },
     cache: cache === undefined ? undefined : cacheDtype,
   }
 }
@@ -113,7 +119,7 @@ function shapeOf(step: StepOf<'attention'>): AttentionShape {
 export function appendToCache(machine: VectorMachine, shape: AttentionShape): Uint8Array {
   const { keyValueHeads, headSize, valueSize, cache } = shape
   const sizes = { key: headSize, value: valueSize }
-  return attentionKernel(machine, [keyValueHeads * headSize, keyValueHeads * valueSize], shape, (code) => {
+  return attentionKernel(machine, [keyValueHeads * headSize, keyValueHeads * valueSize, ...rotaryLengths(shape)], shape, (code) => {
     const { a, lanes } = code
     emitSequences(a, lanes, (entry) => {
       for (const name of ['key', 'value'] as const) {
@@ -129,7 +135,8 @@ export function appendToCache(machine: VectorMachine, shape: AttentionShape): Ui
         a.imul(rcx, entry('past'))
         a.add(r9, rcx)
         emitFirstRow(a, entry('first'), name)
-        if (cache === 'int8') emitQuantizeRows(code, sizes[name], stride)
+        if (name === 'key' && shape.rotation) emitRotatedKeys(code, entry)
+        else if (cache === 'int8') emitQuantizeRows(code, sizes[name], stride)
         else emitCopyRows(a, machine, lanes, columns, stride)
       }
     })
@@ -159,13 +166,14 @@ export function attention(machine: VectorMachine, shape: AttentionShape): Uint8A
   const single = new Label()
   return attentionKernel(
     machine,
-    [shape.headSize, shape.valueSize],
+    [shape.headSize, shape.valueSize, ...rotaryLengths(shape)],
     shape,
     (code) => {
       const { a, lanes } = code
       emitFirstPiece(a)
       emitSequences(a, lanes, (entry) => {
         emitFirstHeads(a, entry('first'), ['query', 'output'])
+        emitFirstNumber(code, entry)
         emitKeysAndValues(code, entry)
         emitHeads(code, single, queries[0].label, queries[1].label)
       })

@@ -1,10 +1,10 @@
 import type { Tensor } from '../../../ir/tensor.js'
-import type { StepOf } from '../plan/steps.js'
-import type { StepKernel } from '../program.js'
+import type { Rotation, StepOf } from '../plan/steps.js'
+import type { StepKernel, Word } from '../program.js'
 import type { Assembler } from './assembler.js'
 import { Lanes } from './attention-lanes.js'
 import { stepKernel, type X64Context } from './context.js'
-import { at, Label, r8q, r9, r10, r11, r12, r13, rax, rcx, rsi } from './operands.js'
+import { at, Label, type Memory, r8q, r9, r10, r11, r12, r13, rax, rcx, rsi } from './operands.js'
 import { kernel, Parameters } from './parameters.js'
 import { emitRows, rowPointer, rowWords } from './rows.js'
 import { VectorConstants, type VectorMachine } from './vector-machine.js'
@@ -25,13 +25,10 @@ export const rotaryParameters = new Parameters([
   'sin',
 ])
 
-/** What the code of a rotary embedding depends on. */
-export interface RotaryShape {
-  readonly vectors: VectorMachine['name']
+/** Which columns of heads are rotated, and how. */
+export interface RotaryShape extends Pick<Rotation, 'rotary' | 'interleaved'> {
   readonly heads: number
   readonly headSize: number
-  readonly rotary: number
-  readonly interleaved: boolean
   /** Whether the output is another place, to which the columns beyond the rotary ones are copied. */
   readonly copies: boolean
 }
@@ -39,34 +36,37 @@ export interface RotaryShape {
 /** The kernel of a rotary position embedding. */
 export async function rotaryKernels(step: StepOf<'rotary'>, context: X64Context): Promise<StepKernel<Uint8Array>[]> {
   const { vectors } = context
-  const { input, output, headSize, rotary, interleaved, numbers } = step
+  const { input, output, headSize, rotary, interleaved } = step
   const shape: RotaryShape = {
-    vectors: vectors.name,
     heads: input.columns / headSize,
     headSize,
     rotary,
     interleaved,
     copies: input.buffer !== output.buffer || input.column !== output.column,
   }
-  const table = (part: 'cos' | 'sin') => tableOf(step[part], interleaved ? part : 'plain', context)
-  const [cos, sin] = [await table('cos'), await table('sin')]
   return [
     stepKernel({
       name: 'rotary',
-      shape,
+      shape: { vectors: vectors.name, ...shape },
       code: () => rotaryEmbedding(vectors, shape),
       parameters: rotaryParameters,
       words: {
         ...rowWords('input', input),
         rows: { rows: 'token' },
         ...rowWords('output', output),
-        numbers: { address: numbers },
+        ...(await rotationWords(step, context)),
         numbersStride: 4,
-        cos: { constant: cos },
-        sin: { constant: sin },
       },
     }),
   ]
+}
+
+export type RotationWords = Readonly<Record<'numbers' | 'cos' | 'sin', Word>>
+
+/** Where tokens have their numbers, and the tables of cosines and sines in the form that the code reads. */
+export async function rotationWords(rotation: Rotation, context: X64Context): Promise<RotationWords> {
+  const table = (part: 'cos' | 'sin') => tableOf(rotation[part], rotation.interleaved ? part : 'plain', context)
+  return { numbers: { address: rotation.numbers }, cos: { constant: await table('cos') }, sin: { constant: await table('sin') } }
 }
 
 type TableForm = 'plain' | 'cos' | 'sin'
@@ -97,36 +97,59 @@ export function interleavedTable(values: Float32Array, form: 'cos' | 'sin'): Flo
 export function rotaryEmbedding(machine: VectorMachine, shape: RotaryShape): Uint8Array {
   const p = rotaryParameters
   const constants = new VectorConstants(machine)
-  const rest = shape.copies ? shape.headSize - shape.rotary : 0
-  const lanes = new Lanes(constants, [shape.interleaved ? shape.rotary : shape.rotary / 2, rest])
+  const lanes = new Lanes(constants, rotatedColumns(shape))
   const pointers = [rowPointer(p, 'input', rsi), rowPointer(p, 'output', rcx), rowPointer(p, 'numbers', r9)]
-  const emitHead = shape.interleaved ? emitPairs : emitHalves
   return kernel(
     0,
     (a) => {
       lanes.prepare(a)
-      emitRows(a, p.at('rows'), pointers, () => {
-        const next = new Label()
-        a.movsxd(rax, at(r9))
-        a.imul(rax, rax, 4 * (shape.interleaved ? shape.rotary : shape.rotary / 2))
-        a.mov(r10, p.at('cos'))
-        a.add(r10, rax)
-        a.mov(r11, p.at('sin'))
-        a.add(r11, rax)
-        a.mov(r12, rsi)
-        a.mov(r13, rcx)
-        a.mov(r8q, shape.heads)
-        a.bind(next)
-        emitHead(a, machine, lanes, shape.rotary)
-        emitCopy(a, machine, lanes, shape.rotary, rest)
-        a.add(r12, 4 * shape.headSize)
-        a.add(r13, 4 * shape.headSize)
-        a.dec(r8q)
-        a.jne(next)
-      })
+      emitRows(a, p.at('rows'), pointers, () => emitRotateRow({ a, machine, lanes }, shape, p))
     },
     (a) => constants.place(a),
   )
+}
+
+/** Columns that are worked on together: a factor each, and those that are copied. */
+export function rotatedColumns({ interleaved, rotary, headSize, copies }: Omit<RotaryShape, 'heads'>): [number, number] {
+  return [interleaved ? rotary : rotary / 2, copies ? headSize - rotary : 0]
+}
+
+interface RowCode {
+  readonly a: Assembler
+  readonly machine: VectorMachine
+  readonly lanes: Lanes
+}
+
+/**
+ * Rotates the heads of a row from rsi to rcx, where they lie `headBytes` apart, by the number at r9. Overwrites rax, r8, and r10 to r13.
+ *
+ * @param parameters where the tables are
+ */
+export function emitRotateRow(
+  { a, machine, lanes }: RowCode,
+  shape: RotaryShape,
+  parameters: { at(name: 'cos' | 'sin'): Memory },
+  headBytes = 4 * shape.headSize,
+): void {
+  const [factors, rest] = rotatedColumns(shape)
+  const emitHead = shape.interleaved ? emitPairs : emitHalves
+  const next = new Label()
+  a.movsxd(rax, at(r9))
+  a.imul(rax, rax, 4 * factors)
+  a.mov(r10, parameters.at('cos'))
+  a.add(r10, rax)
+  a.mov(r11, parameters.at('sin'))
+  a.add(r11, rax)
+  a.mov(r12, rsi)
+  a.mov(r13, rcx)
+  a.mov(r8q, shape.heads)
+  a.bind(next)
+  emitHead(a, machine, lanes, shape.rotary)
+  emitCopy(a, machine, lanes, shape.rotary, rest)
+  a.add(r12, 4 * shape.headSize)
+  a.add(r13, headBytes)
+  a.dec(r8q)
+  a.jne(next)
 }
 
 /** (a, b) -> (a cos - b sin, a sin + b cos) for columns i and i + rotary / 2, from r12 to r13. */

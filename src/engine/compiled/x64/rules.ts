@@ -11,7 +11,7 @@ import { normKernels } from './norm.js'
 import { patchesKernels } from './patches.js'
 import { countKernels, keepKernels, poolKernels } from './pool.js'
 import { quantizeKernels } from './quantize.js'
-import { rotaryKernels } from './rotary.js'
+import { rotaryKernels, rotationWords } from './rotary.js'
 
 /** The kernels of every kind of step. */
 export const x64Rules: KernelRules<Uint8Array, X64Context> = {
@@ -25,7 +25,7 @@ export const x64Rules: KernelRules<Uint8Array, X64Context> = {
   length: lengthKernels,
   largest: largestKernels,
   rotary: rotaryKernels,
-  attention: attentionKernels,
+  attention: async (step, context) => attentionKernels(step, context, step.rotation && (await rotationWords(step.rotation, context))),
   pool: poolKernels,
   keep: keepKernels,
   count: countKernels,

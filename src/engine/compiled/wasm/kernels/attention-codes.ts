@@ -1,18 +1,28 @@
 import type { CachePart } from '../../plan/plan.js'
-import type { StepOf } from '../../plan/steps.js'
+import { roundUp, type StepOf } from '../../plan/steps.js'
+import type { Word } from '../../program.js'
 import { smallestScale } from '../../reference/quantize.js'
 import type { FunctionBuilder, Local } from '../function.js'
 import { f32, f32x4, i8x16, i16x8, i32, i32x4, integers, select, v128 } from '../values.js'
 import { copies, eachChunk, eachRow, firstLanes, kernel, largestLane, rowsOf, storeBytes, type WasmKernel, walk } from './kernel.js'
+import { type RotationWords, rotatedHeads, rotateRow, rotationName } from './rotary.js'
 import { eachSequence, sequenceTable } from './sequences.js'
 
-/** Quantizes the rows of keys or values behind what lies in each sequence's cache, as cache-bytes.ts has them. */
-export function appendCodes({ key, value, keyValueHeads }: StepOf<'attention'>, layer: number, part: CachePart): WasmKernel {
+/** Quantizes the rows of keys or values, rotated where `tables` are given, behind what lies in each sequence's cache, as cache-bytes.ts has them. */
+export function appendCodes(step: StepOf<'attention'>, layer: number, part: CachePart, tables?: RotationWords): WasmKernel {
+  const { key, value, keyValueHeads } = step
   const view = part === 'keys' ? key : value
   const { columns } = view
   const size = columns / keyValueHeads
-  const words = { ...sequenceTable, ...rowsOf('input', view), unit: { cache: { layer, part } } } as const
-  return kernel(`append int8 ${keyValueHeads}x${size}`, words, (f, w) => {
+  const words: Record<string, Word> = {
+    ...sequenceTable,
+    ...rowsOf('input', view),
+    unit: { cache: { layer, part } },
+    ...tables,
+    ...(tables && { rotated: { scratch: 4 * roundUp(size, 16) } }),
+  }
+  const rotated = tables && rotatedHeads(step, 1)
+  return kernel(`append int8 ${keyValueHeads}x${size}${rotationName(rotated)}`, words, (f, w) => {
     const [head, four] = [f.local('i32'), f.local('i32', i32.const(4))]
     const rowBytes = f.local('i32', i32.const(columns))
     eachSequence(f, w.table, w.sequences, ({ first, rows, past, cache, capacity }) => {
@@ -20,11 +30,13 @@ export function appendCodes({ key, value, keyValueHeads }: StepOf<'attention'>, 
       const start = f.local('i32', i32.add(cache, i32.mul(capacity, w.unit)))
       const codes = f.local('i32', i32.add(start, i32.mul(past, columns)))
       const scales = f.local('i32', i32.add(i32.add(start, i32.mul(capacity, columns)), i32.shl(past, 2)))
-      eachRow(f, rows, [walk(row, w.inputStride), walk(codes, rowBytes), walk(scales, four)], () => {
+      const numbers = f.local('i32', rotated ? i32.add(w.numbers, i32.shl(first, 2)) : first)
+      eachRow(f, rows, [walk(row, w.inputStride), walk(codes, rowBytes), walk(scales, four), walk(numbers, four)], () => {
         const [from, to, scale] = copies(f, row, codes, scales)
         f.set(head, i32.const(keyValueHeads))
         f.while(head, () => {
-          emitHead(f, size, from, to, scale)
+          if (rotated) rotateRow(f, rotated, w, { numbers, from, to: w.rotated })
+          emitHead(f, size, rotated ? w.rotated : from, to, scale)
           f.add(from, 4 * size)
           f.add(to, size)
           f.add(scale, i32.shl(capacity, 2))

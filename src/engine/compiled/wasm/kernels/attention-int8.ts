@@ -11,7 +11,7 @@ import { copies, eachChunk, floatOf, kernel, larger, rowsOf, storeFloats, type W
 import { eachSequence, sequenceTable } from './sequences.js'
 import { callTile, noEpilogueArguments, type ProductForm, productForms, type TileArguments } from './tile.js'
 
-type Shape = Omit<AttentionShape, 'softCap' | 'coded'> & { readonly form: ProductForm }
+type Shape = Omit<AttentionShape, 'softCap' | 'rotated' | 'coded'> & { readonly form: ProductForm }
 
 /** Queries that are taken at a time. */
 const tileRows = 2

@@ -25,6 +25,7 @@ import {
   type WasmKernel,
   walk,
 } from './kernel.js'
+import { type RotatedHeads, type RotationWords, rotatedHeads, rotateRows, rotationName, rotationWords } from './rotary.js'
 import { eachSequence, sequenceTable } from './sequences.js'
 import { callTile, noEpilogueArguments, productForms, type TileArguments } from './tile.js'
 
@@ -35,25 +36,34 @@ const [queryBlock, keyBlock] = [64, 144]
 const [hidden, lowest] = [-1e30, -1e29]
 
 /** Attention within each sequence; keys and values are added to their caches first. */
-export function attention(step: StepOf<'attention'>, context: Pick<RuleContext, 'features' | 'threads'>): WasmKernel[] {
+export function attention(step: StepOf<'attention'>, context: Pick<RuleContext, 'features' | 'threads' | 'constants'>): WasmKernel[] {
   if (step.products === 'int8') return [int8Attention(step, context)]
   if (step.cache === undefined) return [attend(step)]
   const append = step.cacheDtype === 'int8' ? appendCodes : appendFloats
   const ranges = rangesWord(step.heads, step.value.columns / step.keyValueHeads)
-  return [append(step, step.cache, 'keys'), append(step, step.cache, 'values'), attend(step, ranges), joinRanges(step, ranges)]
+  const rotation = step.rotation && rotationWords(step.rotation, context.constants)
+  const appended = [append(step, step.cache, 'keys', rotation), append(step, step.cache, 'values')]
+  return [...appended, attend(step, ranges, rotation), joinRanges(step, ranges)]
 }
 
-/** Copies the rows of keys or values behind what lies in each sequence's cache. */
-function appendFloats({ key, value }: StepOf<'attention'>, layer: number, part: CachePart): WasmKernel {
+/** Copies the rows of keys or values, rotated where `tables` are given, behind what lies in each sequence's cache. */
+function appendFloats(step: StepOf<'attention'>, layer: number, part: CachePart, tables?: RotationWords): WasmKernel {
+  const { key, value, keyValueHeads } = step
   const view = part === 'keys' ? key : value
   const { columns } = view
-  const words = { ...sequenceTable, ...rowsOf('input', view), unit: { cache: { layer, part } } } as const
-  return kernel(`append ${columns}`, words, (f, w) => {
+  const words: Record<string, Word> = { ...sequenceTable, ...rowsOf('input', view), unit: { cache: { layer, part } }, ...tables }
+  const rotated = tables && rotatedHeads(step, keyValueHeads)
+  return kernel(`append ${columns}${rotated ? ` in ${keyValueHeads}${rotationName(rotated)}` : ''}`, words, (f, w) => {
     const x = f.local('v128')
     const rowBytes = f.local('i32', i32.const(4 * columns))
     eachSequence(f, w.table, w.sequences, ({ first, rows, past, cache, capacity }) => {
       const row = f.local('i32', i32.add(w.input, i32.mul(first, w.inputStride)))
       const target = f.local('i32', i32.add(cache, i32.add(i32.mul(capacity, w.unit), i32.mul(past, 4 * columns))))
+      if (rotated) {
+        const numbers = f.local('i32', i32.add(w.numbers, i32.shl(first, 2)))
+        rotateRows(f, rotated, w, { rows, numbers, from: row, fromStride: w.inputStride, to: target, toStride: rowBytes })
+        return
+      }
       eachRow(f, rows, [walk(row, w.inputStride), walk(target, rowBytes)], () => {
         const [from, to] = copies(f, row, target)
         eachChunk(f, columns, 4, [walk(from, 4), walk(to, 4)], (count) => {
@@ -74,18 +84,21 @@ export interface AttentionShape {
   readonly causal: boolean
   readonly window: number | undefined
   readonly softCap: number | undefined
+  /** Of the heads of queries that share keys. */
+  readonly rotated: RotatedHeads | undefined
   /** Whether keys and values are codes. */
   readonly coded: boolean
 }
 
 /** @param ranges where the sums of ranges of keys lie; with a cache */
-function attend(step: StepOf<'attention'>, ranges?: Word): WasmKernel {
+function attend(step: StepOf<'attention'>, ranges?: Word, tables?: RotationWords): WasmKernel {
   const { query, key, value, heads, keyValueHeads, scale, causal, window, softCap, cache, cacheDtype, output } = step
   const sizes = { size: query.columns / heads, valueSize: value.columns / keyValueHeads }
   const coded = cache !== undefined && cacheDtype === 'int8'
-  const shape = { heads, keyValueHeads, ...sizes, causal, window, softCap, coded }
-  const elementBytes = coded ? 1 : 4
   const group = heads / keyValueHeads
+  const rotated = tables && rotatedHeads(step, group)
+  const shape = { heads, keyValueHeads, ...sizes, causal, window, softCap, rotated, coded }
+  const elementBytes = coded ? 1 : 4
   const cached = cache !== undefined
   const shareOf = (all: number, part: number, parts: number) => [part, part + 1].map((one) => Math.floor((one * all) / parts))
   /** Of several queries some of the key value heads; of one, all of them, over some of the ranges of keys. */
@@ -105,13 +118,14 @@ function attend(step: StepOf<'attention'>, ranges?: Word): WasmKernel {
     valuePanels: { scratch: 4 * keyBlock * (shape.valueSize + keyWidths[0]) },
     scores: { scratch: Math.max(2, group) * 4 * keyBlock },
     states: { scratch: state.bytes * group * queryBlock },
+    ...(tables && { ...tables, rotated: { scratch: 4 * queryBlock * group * shape.size + 16 } }),
   })
   const split = (part: number, parts: number) => {
     const [heads, keys] = [keyValueHeads, cached ? rangeCount : 0].map((all) => shareOf(all, part, parts))
     return heads[1] > heads[0] || keys[1] > keys[0] ? Object.values(wordsOf(heads, keys)) : null
   }
   const name = `attention ${heads}/${keyValueHeads} of ${shape.size}/${shape.valueSize}`
-  const options = `${causal ? ' causal' : ''}${window ? ` window ${window}` : ''}${softCap ? ` cap ${softCap}` : ''}${cached ? ` ${cacheDtype ?? 'float32'} cache` : ''}`
+  const options = `${causal ? ' causal' : ''}${window ? ` window ${window}` : ''}${softCap ? ` cap ${softCap}` : ''}${cached ? ` ${cacheDtype ?? 'float32'} cache` : ''}${rotationName(rotated)}`
   const whole = kernel(name + options, wordsOf([0, keyValueHeads], [0, rangeCount]), (f, w) => {
     const keyBytes = f.local('i32', cached ? i32.const(elementBytes * key.columns) : w.keyStride)
     const valueBytes = f.local('i32', cached ? i32.const(elementBytes * value.columns) : w.valueStride)
@@ -135,6 +149,7 @@ function attend(step: StepOf<'attention'>, ranges?: Word): WasmKernel {
         keyBytes,
         valueBytes,
         ...(scales && { scales }),
+        ...(rotated && { numbers: f.local('i32', i32.add(w.numbers, i32.shl(first, 2))) }),
       }
       if (!cached) {
         emitSequence(f, shape, w, sequence)
@@ -156,6 +171,8 @@ type Words = Readonly<Record<string, Local<'i32'>>>
 type Sequence = Readonly<Record<'rows' | 'past' | 'query' | 'output' | 'keys' | 'values' | 'keyBytes' | 'valueBytes', Local<'i32'>>> & {
   /** Of codes: those of the first head, and how far the next ones are. */
   readonly scales?: Readonly<Record<'keys' | 'values' | 'stride', Local<'i32'>>>
+  /** By which queries are rotated. */
+  readonly numbers?: Local<'i32'>
   /** Of one query: which range of keys, and where what it leaves lies. */
   readonly single?: Readonly<Record<'isSingle' | 'range' | 'sums', Local<'i32'>>>
 }
@@ -198,6 +215,7 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
     f.set(head, firstHead)
     f.for(head, endHead, 1, () => {
       emitStart(f, w, { output, queries, columns: group * valueSize, states: group })
+      const own = rotatedQueries(f, shape, w, { query, queries, numbers: s.numbers && i32.add(s.numbers, i32.shl(done, 2)) })
       f.set(firstKey, keyStart)
       f.for(firstKey, keyEnd, keyBlock, () => {
         f.set(keys, smaller(i32.sub(keyEnd, firstKey), i32.const(keyBlock)))
@@ -210,9 +228,9 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
           packKeys(f, { ...ofKeys, stride: s.keyBytes, keys, size, panels: w.keyPanels })
           packValues(f, { ...ofValues, stride: s.valueBytes, keys, size: valueSize, panels: w.valuePanels, room: keyBlock })
           for (let member = 0; member < group; member++) {
-            const from = { query: i32.add(query, 4 * member * size), output: i32.add(output, 4 * member * valueSize) }
+            const from = { query: i32.add(own.query, 4 * member * size), output: i32.add(output, 4 * member * valueSize) }
             const states = i32.add(w.states, state.bytes * queryBlock * member)
-            emitQueries(f, shape, w, { ...from, states, queries, keys, place })
+            emitQueries(f, shape, { ...w, queryStride: own.stride }, { ...from, states, queries, keys, place })
           }
         }
         if (!s.single) {
@@ -223,7 +241,7 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
           keys: { ...ofKeys, stride: s.keyBytes, keys, size },
           values: { ...ofValues, stride: s.valueBytes, keys, size: valueSize },
         }
-        f.if(s.single.isSingle, () => emitSingleQuery(f, shape, w, { query, output, keys, place }, rows), byPanels)
+        f.if(s.single.isSingle, () => emitSingleQuery(f, shape, w, { query: own.query, output, keys, place }, rows), byPanels)
       })
       const average = () => emitEnd(f, w, { output, queries, size: valueSize, group })
       if (s.single) {
@@ -241,6 +259,27 @@ function emitSequence(f: FunctionBuilder, shape: AttentionShape, w: Words, s: Se
       if (valueScales) f.add(valueScales, s.scales!.stride)
     })
   })
+}
+
+/** Where queries of the heads that share keys lie: where they did, or rotated. */
+function rotatedQueries(
+  f: FunctionBuilder,
+  { rotated }: AttentionShape,
+  w: Words,
+  { query, queries, numbers }: { query: Local<'i32'>; queries: Local<'i32'>; numbers: Value<'i32'> | undefined },
+): Readonly<Record<'query' | 'stride', Local<'i32'>>> {
+  if (!rotated || !numbers) return { query, stride: w.queryStride }
+  const stride = f.local('i32', i32.const(4 * rotated.heads * rotated.headSize))
+  const [number, from, to] = copies(f, numbers, query, w.rotated)
+  rotateRows(f, rotated, w, {
+    rows: queries,
+    numbers: number,
+    from,
+    fromStride: w.queryStride,
+    to,
+    toStride: stride,
+  })
+  return { query: w.rotated, stride }
 }
 
 /** Nothing seen yet: outputs are zero. */
