@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../../src/base/random.js'
+import { describePlan } from '../../../src/engine/compiled/plan/describe.js'
 import { type Fusions, fused } from '../../../src/engine/compiled/plan/fuse.js'
 import { type Plan, planFrom } from '../../../src/engine/compiled/plan/plan.js'
 import type { Quantization, View } from '../../../src/engine/compiled/plan/steps.js'
@@ -246,6 +247,8 @@ describe('fused steps', () => {
         const plan = rotaryPlan(drawn)
         const joined = fusedPlan(plan, everything)
         expect(joined.steps.filter(({ kind }) => kind === 'rotary')).toHaveLength(drawn.cacheDtype ? 0 : drawn.shown ? 2 : 1)
+        expect(joined.tableRows).toEqual(plan.tableRows)
+        expect(describePlan(joined).steps.some(({ details }) => details.includes('rotary'))).toBe(drawn.cacheDtype !== undefined)
         const run = (one: Plan) => runPlan(backend, one, { ...drawn, pasts: drawn.cacheDtype && drawn.lengths.map(() => drawn.before) })
         const [got, want] = [await run(joined), await run(plan)]
         expect(relativeError(got.outputs['mixed'], want.outputs['mixed'])).toBeLessThan(1e-6)

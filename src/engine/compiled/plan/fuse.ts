@@ -33,14 +33,14 @@ const rotatedAttention: Fusion = (steps, outputs) =>
   joined(steps, (step, users) => {
     if (step.kind !== 'attention' || step.cache === undefined || step.rotation) return undefined
     const headSize = step.query.columns / step.heads
-    const isFolded = (other: Step, view: View): other is StepOf<'rotary'> => {
+    const isFolded = (other: Step, view: View) => {
       if (other.kind !== 'rotary' || other.headSize !== headSize || !isSame(other.output, view)) return false
       const isKept = !steps.slice(steps.indexOf(other) + 1, steps.indexOf(step)).some((next) => isUsed(other.input, viewsWritten(next)))
       return isKept && users(view).length === 2 && !isUsed(view, [other.input, ...outputs])
     }
-    const query = users(step.query).find((other) => isFolded(other, step.query))
-    const key = users(step.key).find((other) => isFolded(other, step.key))
-    if (query?.kind !== 'rotary' || key?.kind !== 'rotary' || !isSameRotation(query, key)) return undefined
+    const rotaryOf = (view: View) => users(view).find((other): other is StepOf<'rotary'> => isFolded(other, view))
+    const [query, key] = [rotaryOf(step.query), rotaryOf(step.key)]
+    if (!query || !key || !isSameRotation(query, key)) return undefined
     const { rotary, interleaved, cos, sin, numbers } = query
     return [{ ...step, query: query.input, key: key.input, rotation: { rotary, interleaved, cos, sin, numbers } }, query, key]
   })

@@ -43,7 +43,7 @@ import type { VectorMachine } from './vector-machine.js'
  *
  * Source: Dao et al., FlashAttention-2 (2023), section 3.1.
  *
- * @param rotation where there is one
+ * @param rotation the numbers of tokens and the tables, where the step rotates
  * @throws TinsmithError `unsupported` where heads of keys and values do not divide those of queries
  */
 export function attentionKernels(step: StepOf<'attention'>, context: X64Context, rotation?: RotationWords): StepKernel<Uint8Array>[] {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../../../src/base/random.js'
+import type { Rotation } from '../../../../src/engine/compiled/plan/steps.js'
 import type { StepKernel } from '../../../../src/engine/compiled/program.js'
 import { reference } from '../../../../src/engine/compiled/reference/backend.js'
 import { attentionKernels } from '../../../../src/engine/compiled/x64/attention.js'
@@ -10,9 +11,16 @@ import type { Features } from '../../../../src/engine/compiled/x64/features.js'
 import { processorFeatures } from '../../../../src/engine/compiled/x64/features.node.js'
 import { addressOf, type MappedCode, mapCode } from '../../../../src/engine/compiled/x64/memory.node.js'
 import { vectorMachines } from '../../../../src/engine/compiled/x64/vector-machine.js'
-import { PlanBuilder, relativeError, runPlan } from '../plans.js'
+import { floats, PlanBuilder, relativeError, runPlan } from '../plans.js'
 import { GuardedArena } from './arena.js'
-import { type AttentionCase, codesAttentionCases, longAttentionCases, placeAttention, shortAttentionCases } from './attention-cases.js'
+import {
+  type AttentionCase,
+  codesAttentionCases,
+  longAttentionCases,
+  type PlacedAttention,
+  placeAttention,
+  shortAttentionCases,
+} from './attention-cases.js'
 import { disassemble, hasDisassembler } from './disassembly.js'
 import { EmulatedMachine, emulator } from './emulator.js'
 import { runsHere } from './machine.js'
@@ -24,7 +32,7 @@ const mostThreads = 3
 
 const noFeatures: Features = { avx2: false, avxVnni: false, avx512: false, avx512Vnni: false, avx512Bf16: false, amxInt8: false }
 
-function kernelsOf({ step }: ReturnType<typeof placeAttention>, machine: (typeof machines)[number], has: Partial<Features> = {}) {
+function kernelsOf({ step }: Pick<PlacedAttention, 'step'>, machine: (typeof machines)[number], has: Partial<Features> = {}) {
   const isWide = machine.name === 'avx512'
   const context: X64Context = {
     features: { ...noFeatures, avx2: true, avx512: isWide, avx512Vnni: isWide, ...has },
@@ -75,30 +83,48 @@ describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name
 })
 
 describe.skipIf(!runsHere)('attention in a plan', () => {
-  it('appends to the caches of several sequences and reads all of them', async () => {
-    const [heads, keyValueHeads, size] = [6, 2, 16]
-    const columns = (heads + 2 * keyValueHeads) * size
-    const random = new Random(3)
-    const builder = new PlanBuilder()
-    const joined = builder.rows(
-      columns,
-      Array.from({ length: 24 * columns }, () => random.normal()),
-    )
-    const view = (column: number, count: number) => ({ ...joined, column: column * size, columns: count * size })
-    const layer = { keyColumns: keyValueHeads * size, valueColumns: keyValueHeads * size }
-    const [query, key, value] = [view(0, heads), view(heads, keyValueHeads), view(heads + keyValueHeads, keyValueHeads)]
-    for (const cache of [builder.cache(layer), builder.cache(layer)]) {
-      const output = builder.buffer(heads * size)
-      builder.add({ kind: 'attention', query, key, value, heads, keyValueHeads, scale: 0.25, causal: true, cache, output })
-      builder.output(`layer ${cache}`, output)
-    }
-    const plan = builder.plan()
-    const options = { lengths: [1, 20, 3], pasts: [40, 5, 0] }
-    const [got, want] = await Promise.all([x64Backend({ guards: true }), reference].map((backend) => runPlan(backend, plan, options)))
-    for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name])).toBeLessThan(1e-5)
-    expect(got.caches).toEqual(want.caches)
-  })
+  it.each([undefined, false, true])(
+    'appends to the caches of several sequences and reads all of them, rotated: %s',
+    async (interleaved) => {
+      const [heads, keyValueHeads, size] = [6, 2, 16]
+      const columns = (heads + 2 * keyValueHeads) * size
+      const random = new Random(3)
+      const builder = new PlanBuilder()
+      const joined = builder.rows(
+        columns,
+        Array.from({ length: 24 * columns }, () => random.normal()),
+      )
+      const view = (column: number, count: number) => ({ ...joined, column: column * size, columns: count * size })
+      const rotation = interleaved === undefined ? undefined : rotationOf(interleaved, 12, random)
+      const layer = { keyColumns: keyValueHeads * size, valueColumns: keyValueHeads * size }
+      const [query, key, value] = [view(0, heads), view(heads, keyValueHeads), view(heads + keyValueHeads, keyValueHeads)]
+      for (const cache of [builder.cache(layer), builder.cache(layer)]) {
+        const output = builder.buffer(heads * size)
+        builder.add({ kind: 'attention', query, key, value, heads, keyValueHeads, scale: 0.25, causal: true, rotation, cache, output })
+        builder.output(`layer ${cache}`, output)
+      }
+      const plan = builder.plan()
+      const options = { lengths: [1, 20, 3], pasts: [40, 5, 0] }
+      const [got, want] = await Promise.all([x64Backend({ guards: true }), reference].map((backend) => runPlan(backend, plan, options)))
+      for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name])).toBeLessThan(1e-5)
+      for (const [sequence, layers] of got.caches.entries())
+        for (const [layer, { keys, values }] of layers.entries()) {
+          expect(relativeError(keys, want.caches[sequence][layer].keys)).toBeLessThan(1e-6)
+          expect(values).toEqual(want.caches[sequence][layer].values)
+        }
+    },
+  )
 })
+
+/** A rotation by the places of tokens, 64 at most. */
+function rotationOf(interleaved: boolean, rotary: number, random: Random): Rotation {
+  const table = () =>
+    floats(
+      [64, rotary / 2],
+      Array.from({ length: 32 * rotary }, () => random.normal()),
+    )
+  return { rotary, interleaved, cos: table(), sin: table(), numbers: 'index' }
+}
 
 const shape = {
   seed: 1,
@@ -150,8 +176,13 @@ describe.skipIf(!emulator)('attention on an emulated processor with AVX512 (skip
 
 describe.skipIf(!hasDisassembler())('code of attentions, read by objdump (skipped where binutils are absent)', () => {
   it.each(machines)('is instructions of $name', (machine) => {
-    for (const one of samples) {
-      const kernels = kernelsOf(placeAttention(new EmulatedMachine(), one), machine).map(({ code }) => {
+    const rotations = [undefined, rotationOf(false, 12, new Random(1)), rotationOf(true, 12, new Random(1))]
+    const steps = samples.flatMap((one) => {
+      const { step } = placeAttention(new EmulatedMachine(), one)
+      return rotations.slice(0, one.cached ? undefined : 1).map((rotation) => ({ ...step, rotation }))
+    })
+    for (const step of steps) {
+      const kernels = kernelsOf({ step }, machine).map(({ code }) => {
         // Constants lie behind the last return.
         const lines = disassemble(code())
         return lines.slice(0, lines.lastIndexOf('ret'))

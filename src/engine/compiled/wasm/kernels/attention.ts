@@ -271,14 +271,7 @@ function rotatedQueries(
   if (!rotated || !numbers) return { query, stride: w.queryStride }
   const stride = f.local('i32', i32.const(4 * rotated.heads * rotated.headSize))
   const [number, from, to] = copies(f, numbers, query, w.rotated)
-  rotateRows(f, rotated, w, {
-    rows: queries,
-    numbers: number,
-    from,
-    fromStride: w.queryStride,
-    to,
-    toStride: stride,
-  })
+  rotateRows(f, rotated, w, { rows: queries, numbers: number, from, fromStride: w.queryStride, to, toStride: stride })
   return { query: w.rotated, stride }
 }
 
