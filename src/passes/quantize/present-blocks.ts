@@ -1,7 +1,7 @@
 import type { Tensor } from '../../ir/tensor.js'
 import { integerGrid, type Layout } from '../../numbers/quantizer.js'
 import { roundSignificant } from '../../numbers/rounding.js'
-import { halfBits, type WeightBlocks } from '../../numbers/weight-blocks.js'
+import { type BlockForm, halfBits, type WeightBlocks } from '../../numbers/weight-blocks.js'
 import type { QuantizedConstant } from './apply.js'
 
 /** The blocks that a pass would quantize a weight in. */
@@ -20,13 +20,17 @@ export interface WantedBlocks {
  */
 export async function presentBlocks(tensor: Tensor, { bits, axis, blockSize, symmetric }: WantedBlocks): Promise<QuantizedConstant | null> {
   const blocks = await tensor.blocks()
-  if (!blocks || blocks.axis !== axis || blocks.blockSize !== blockSize || (symmetric && blocks.minimums)) return null
-  if (blocks.dtype !== (bits === 4 ? 'uint4' : 'int8')) return null
+  if (!blocks || !isInBlocks(blocks, { bits, axis, blockSize }) || (symmetric && blocks.minimums)) return null
   const { scales: scale, minimums: minimum } = blocks
   const { codes, zeroPoint } = unsigned(blocks)
   const parameters = { scale, zeroPoint: new Int32Array(scale.length).fill(zeroPoint) }
   const whole: Required<Layout> = { shape: tensor.shape, axis, blockSize }
   return { codes, grid: integerGrid(bits === 4 ? 'uint4' : 'uint8'), layout: minimum ? dividedLayout(whole) : whole, parameters, minimum }
+}
+
+/** Whether a matrix is quantized in such blocks already. */
+export function isInBlocks(form: BlockForm | null | undefined, { bits, axis, blockSize }: Omit<WantedBlocks, 'symmetric'>): boolean {
+  return form?.dtype === (bits === 4 ? 'uint4' : 'int8') && form.axis === axis && form.blockSize === blockSize
 }
 
 /** Codes whose zero points are real numbers, as codes with a minimum for each block. */

@@ -12,7 +12,7 @@ import { halfBits } from '../../numbers/weight-blocks.js'
 import { definePass, type PassContext, type Refusal } from '../pass.js'
 import { checkSelection, selection, selector } from '../select.js'
 import { type QuantizedConstant, quantizeConstant, replaceConstant, weightObstacle } from './apply.js'
-import { presentBlocks, withMinimums } from './present-blocks.js'
+import { isInBlocks, presentBlocks, withMinimums } from './present-blocks.js'
 
 const options = z.strictObject({
   ...selection,
@@ -81,7 +81,6 @@ interface Weight {
   readonly axis: 0 | 1
   /** The linear that multiplies by it; null for a table. */
   readonly linear: Linear | null
-  /** Blocks have float minimums where calibration tells what errors count; a zero point is as good without. */
   readonly isHead: boolean
   /** The value is the table of the embeddings, and the linear reads it transposed. */
   readonly tied?: boolean
@@ -137,16 +136,14 @@ function untied(graph: Graph, { linear, module, value }: Weight): Value {
 async function importancesOf(
   graph: Graph,
   weights: readonly Weight[],
-  { blockSize, symmetric, search }: Options,
+  { blockSize, search }: Options,
   context: PassContext,
 ): Promise<Map<Weight, Importance>> {
   const importances = new Map<Weight, Importance>()
   const observers = new Map<Value, MomentsObserver>()
-  const searched = weights.filter(({ linear, bits, value }) => {
-    const form = value.tensor!.blockForm
-    const kept = !symmetric && form?.dtype === 'uint4' && form.axis === 0 && form.blockSize === blockSize
-    return linear && search && bits === 4 && !kept
-  })
+  const searched = weights.filter(
+    ({ linear, bits, axis, value }) => linear && search && bits === 4 && !isInBlocks(value.tensor!.blockForm, { bits, axis, blockSize }),
+  )
   if (!context.calibration || !searched.length) return importances
   for (const { linear } of searched) observers.set(linear!.input, new MomentsObserver(linear!.inputs))
   await collect(graph, observers, context.calibration, context)
@@ -164,6 +161,7 @@ async function newBlocks(
   const grid = integerGrid(bits === 4 ? 'uint4' : 'uint8')
   const layout: Required<Layout> = { shape: value.tensor!.shape, axis, blockSize }
   const even = symmetric || bits === 8
+  // Of the head alone, and only where calibration says which errors count: elsewhere integers do as well.
   const floatZeroPoint = isHead && !even && importance !== undefined && layout.shape[axis] % blockSize === 0
   const choose = (x: Float32Array): QuantizationParameters => {
     if (!search || bits === 8) return minMaxParameters(x, layout, grid, { symmetric: even })
