@@ -83,37 +83,34 @@ describe.each(machines.filter(({ name }) => features?.[name]))('attention, $name
 })
 
 describe.skipIf(!runsHere)('attention in a plan', () => {
-  it.each([undefined, false, true])(
-    'appends to the caches of several sequences and reads all of them, rotated: %s',
-    async (interleaved) => {
-      const [heads, keyValueHeads, size] = [6, 2, 16]
-      const columns = (heads + 2 * keyValueHeads) * size
-      const random = new Random(3)
-      const builder = new PlanBuilder()
-      const joined = builder.rows(
-        columns,
-        Array.from({ length: 24 * columns }, () => random.normal()),
-      )
-      const view = (column: number, count: number) => ({ ...joined, column: column * size, columns: count * size })
-      const rotation = interleaved === undefined ? undefined : rotationOf(interleaved, 12, random)
-      const layer = { keyColumns: keyValueHeads * size, valueColumns: keyValueHeads * size }
-      const [query, key, value] = [view(0, heads), view(heads, keyValueHeads), view(heads + keyValueHeads, keyValueHeads)]
-      for (const cache of [builder.cache(layer), builder.cache(layer)]) {
-        const output = builder.buffer(heads * size)
-        builder.add({ kind: 'attention', query, key, value, heads, keyValueHeads, scale: 0.25, causal: true, rotation, cache, output })
-        builder.output(`layer ${cache}`, output)
+  it.each([undefined, false, true])('appends to caches of sequences and reads all of them, rotated: %s', async (interleaved) => {
+    const [heads, keyValueHeads, size] = [6, 2, 16]
+    const columns = (heads + 2 * keyValueHeads) * size
+    const random = new Random(3)
+    const builder = new PlanBuilder()
+    const joined = builder.rows(
+      columns,
+      Array.from({ length: 24 * columns }, () => random.normal()),
+    )
+    const view = (column: number, count: number) => ({ ...joined, column: column * size, columns: count * size })
+    const rotation = interleaved === undefined ? undefined : rotationOf(interleaved, 12, random)
+    const layer = { keyColumns: keyValueHeads * size, valueColumns: keyValueHeads * size }
+    const [query, key, value] = [view(0, heads), view(heads, keyValueHeads), view(heads + keyValueHeads, keyValueHeads)]
+    for (const cache of [builder.cache(layer), builder.cache(layer)]) {
+      const output = builder.buffer(heads * size)
+      builder.add({ kind: 'attention', query, key, value, heads, keyValueHeads, scale: 0.25, causal: true, rotation, cache, output })
+      builder.output(`layer ${cache}`, output)
+    }
+    const plan = builder.plan()
+    const options = { lengths: [1, 20, 3], pasts: [40, 5, 0] }
+    const [got, want] = await Promise.all([x64Backend({ guards: true }), reference].map((backend) => runPlan(backend, plan, options)))
+    for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name])).toBeLessThan(1e-5)
+    for (const [sequence, layers] of got.caches.entries())
+      for (const [layer, { keys, values }] of layers.entries()) {
+        expect(relativeError(keys, want.caches[sequence][layer].keys)).toBeLessThan(1e-6)
+        expect(values).toEqual(want.caches[sequence][layer].values)
       }
-      const plan = builder.plan()
-      const options = { lengths: [1, 20, 3], pasts: [40, 5, 0] }
-      const [got, want] = await Promise.all([x64Backend({ guards: true }), reference].map((backend) => runPlan(backend, plan, options)))
-      for (const name of plan.outputs.keys()) expect(relativeError(got.outputs[name], want.outputs[name])).toBeLessThan(1e-5)
-      for (const [sequence, layers] of got.caches.entries())
-        for (const [layer, { keys, values }] of layers.entries()) {
-          expect(relativeError(keys, want.caches[sequence][layer].keys)).toBeLessThan(1e-6)
-          expect(values).toEqual(want.caches[sequence][layer].values)
-        }
-    },
-  )
+  })
 })
 
 /** A rotation by the places of tokens, 64 at most. */
