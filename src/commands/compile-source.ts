@@ -28,20 +28,23 @@ export async function readModel(source: Source, { progress }: CommandOptions): P
   return { model, notes: await folder.notes(), warnings: keeper.warnings }
 }
 
-/** The pipeline of an ONNX file: it is read while modules load, and the tokenizer while the graph is compiled. */
-export async function compileFile(source: Source, path: string, options: CompileOptions): Promise<Pipeline> {
-  const { folder, name } = source
+/** The pipeline of an ONNX file, whose tokenizer is made while others work on its session. */
+export function compileFile(source: Source, path: string, options: CompileOptions): Promise<Pipeline> {
+  return createPipeline(source.folder, sessionOf(source, path, options), source.name)
+}
+
+/** As it was kept; else the file is read while modules load. */
+async function sessionOf(source: Source, path: string, options: CompileOptions): Promise<Session> {
+  const { folder } = source
   const compilation = await Compilation.of(folder, path, options)
   const kept = await compilation.kept()
-  if (kept) return createPipeline(folder, kept.session, name)
+  if (kept) return kept.session
   const ahead = new AheadSource(await folder.open(path))
-  const read = readModel({ ...source, folder: folderWith(folder, path, ahead), graphs: [path] }, options)
-  const session = read.then((read) => compilation.compile(read))
-  return createPipeline(
-    folder,
-    session.finally(() => ahead.release()),
-    name,
-  )
+  try {
+    return await compilation.compile(await readModel({ ...source, folder: folderWith(folder, path, ahead), graphs: [path] }, options))
+  } finally {
+    ahead.release()
+  }
 }
 
 /** The pipeline of a checkpoint or a GGUF file. */
@@ -107,8 +110,8 @@ class Compilation {
     const session = await openCompiled(model.graph, this.backend, { threads, cache, attention })
     const origin: Origin = { notes, warnings, files }
     const isSame = this.key === (await keyOf(this.folder, this.path, this.options))
-    // What cannot be kept is made again.
-    if (this.key && isSame) session.keep(this.key, origin).catch(() => {})
+    // Programs that end as soon as they have their result keep it too; what cannot be kept is made again.
+    if (this.key && isSame) await session.keep(this.key, origin).catch(() => {})
     return session
   }
 }

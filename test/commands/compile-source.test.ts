@@ -38,8 +38,7 @@ function saidOf(model: string, cache: string, more: string): string {
     const progress = { stage, info() {}, warn: (text) => said.push(text) }
     const pipeline = await load(${JSON.stringify(model)}, { engine: 'compiled', progress })
     ${more}
-    console.log(JSON.stringify(said))
-    await pipeline.dispose()`
+    process.stdout.write(JSON.stringify(said), () => process.exit(0))`
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     env: { ...process.env, TINSMITH_CACHE: cache },
     encoding: 'utf8',

@@ -1,6 +1,15 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../../../src/base/random.js'
-import { type Buffer, type Step, type View, viewsRead, viewsWritten, whole } from '../../../../src/engine/compiled/plan/steps.js'
+import type { CacheLayer } from '../../../../src/engine/compiled/plan/plan.js'
+import {
+  type Buffer,
+  type Step,
+  type StepOf,
+  type View,
+  viewsRead,
+  viewsWritten,
+  whole,
+} from '../../../../src/engine/compiled/plan/steps.js'
 import { kernelsOf } from '../../../../src/engine/compiled/program.js'
 import { contextOf, type X64Context } from '../../../../src/engine/compiled/x64/context.js'
 import type { Features } from '../../../../src/engine/compiled/x64/features.js'
@@ -24,7 +33,11 @@ const avx512: Features = { ...avx2, avx512: true, avx512Vnni: true }
 
 /** Columns: one vector of 512 bits, some of them, tails, and less than one. */
 const widths = [16, 128, 77, 5]
-const sequences = [{ rows: 2 }, { rows: 5 }, { rows: 1 }]
+const sequences = [
+  { rows: 2, past: 0, capacity: 4 },
+  { rows: 5, past: 3, capacity: 9 },
+  { rows: 1, past: 6, capacity: 7 },
+]
 const tokens = 8
 
 /** A step of every kind for rows, in some of its forms. */
@@ -86,6 +99,46 @@ function stepsOf(columns: number): Step[] {
   return steps.map((step, i) => ({ ...step, name: `${step.kind} ${i}` }) as Step)
 }
 
+/** Attention that rotates what it reads, and appends to a cache of floats or codes: whole heads and parts of them, in both ways. */
+function rotatedAttention(headSize: number): StepOf<'attention'>[] {
+  const [heads, keyValueHeads] = [4, 2]
+  const random = new Random(headSize)
+  const view = (name: string, count: number) => whole({ name, per: 'token', columns: count * headSize, dtype: 'float32' })
+  return [headSize, headSize - 4].flatMap((rotary) =>
+    [false, true].flatMap((interleaved) =>
+      (['float32', 'int8'] as const).map((cacheDtype) => {
+        const table = () =>
+          floats(
+            [tokens, rotary / 2],
+            Array.from({ length: (tokens * rotary) / 2 }, () => random.normal()),
+          )
+        return {
+          kind: 'attention',
+          name: `rotary ${rotary} of ${headSize}, ${interleaved}, ${cacheDtype}`,
+          query: view('query', heads),
+          key: view('key', keyValueHeads),
+          value: view('value', keyValueHeads),
+          heads,
+          keyValueHeads,
+          scale: 1 / Math.sqrt(headSize),
+          causal: true,
+          rotation: { rotary, interleaved, cos: table(), sin: table(), numbers: { input: 'row' } },
+          cache: 0,
+          cacheDtype,
+          output: view('output', heads),
+        }
+      }),
+    ),
+  )
+}
+
+/** The caches that a step appends to. */
+function layersOf(step: Step): CacheLayer[] {
+  if (step.kind !== 'attention') return []
+  const { key, value, keyValueHeads, cacheDtype } = step
+  return [{ keyColumns: key.columns, valueColumns: value.columns, ...(cacheDtype === 'int8' && { scales: keyValueHeads }) }]
+}
+
 /** Memory of this process, without guards: kernels may read beyond constants. */
 class PlainArena implements Arena {
   readonly mapped: Mapped[] = []
@@ -102,10 +155,16 @@ function memoryOf(step: Step, arena: Arena): StepMemory {
   const memory = new StepMemory(
     arena,
     sequences,
-    [],
+    layersOf(step),
     Int32Array.from({ length: tokens }, (_, i) => (3 * i) % tokens),
   )
   const random = new Random(7)
+  const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal())
+  for (const [layer, { keyColumns, valueColumns }] of layersOf(step).entries())
+    for (const [i, { past }] of sequences.entries()) {
+      memory.caches[i].write(layer, 'keys', normals(past * keyColumns))
+      memory.caches[i].write(layer, 'values', normals(past * valueColumns))
+    }
   for (const { buffer } of [...viewsRead(step), ...viewsWritten(step)]) {
     const numbers = memory.rows(buffer)
     for (let i = 0; i < numbers.length; i++) numbers[i] = 3 * random.normal()
@@ -135,10 +194,16 @@ describe.skipIf(!runsHere || !emulator)('kernels for rows with vectors of 512 bi
     for (const mapped of arena.mapped) mapped.release()
   })
 
-  it.each(widths)('give what those of 256 bits give, %i columns', async (columns) => {
+  it.each(widths)('give what those of 256 bits give, %i columns', (columns) => compare(stepsOf(columns), 1e-6))
+
+  it.each([64, 16, 20])('give what those of 256 bits give where attention rotates, heads of %i', (headSize) =>
+    compare(rotatedAttention(headSize), 1e-5),
+  )
+
+  async function compare(steps: readonly Step[], tolerance: number): Promise<void> {
     const machine = new EmulatedMachine()
     const runs: { step: Step; native: StepMemory; emulated: StepMemory }[] = []
-    for (const step of stepsOf(columns)) {
+    for (const step of steps) {
       const native = memoryOf(step, arena)
       for (const { code, parameters } of await blocksOf(step, contextOf(avx2), native)) {
         const mapped = mapCode(code)
@@ -155,9 +220,9 @@ describe.skipIf(!runsHere || !emulator)('kernels for rows with vectors of 512 bi
       const [got, want] = [resultsOf(step, emulated), resultsOf(step, native)]
       for (const [i, values] of want.entries()) {
         const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
-        const wrong = values.filter((value, at) => !(Math.abs(value - got[i][at]) <= 1e-6 * largest))
+        const wrong = values.filter((value, at) => !(Math.abs(value - got[i][at]) <= tolerance * largest))
         expect(wrong, step.name).toEqual([])
       }
     }
-  })
+  }
 })
