@@ -196,9 +196,10 @@ describe.skipIf(!runsHere || !emulator)('kernels for rows with vectors of 512 bi
 
   it.each(widths)('give what those of 256 bits give, %i columns', (columns) => compare(stepsOf(columns), 1e-6))
 
-  it.each([64, 16, 20])('give what those of 256 bits give where attention rotates, heads of %i', (headSize) =>
-    compare(rotatedAttention(headSize), 1e-5),
-  )
+  it.each([64, 16, 20])('give what those of 256 bits give where attention rotates, heads of %i', async (headSize) => {
+    // An emulated machine has room for the memory of one.
+    for (const step of rotatedAttention(headSize)) await compare([step], 1e-5)
+  })
 
   async function compare(steps: readonly Step[], tolerance: number): Promise<void> {
     const machine = new EmulatedMachine()
