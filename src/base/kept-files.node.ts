@@ -82,20 +82,26 @@ async function readBody(descriptor: number, from: number, memory: Uint8Array): P
 
 /** Writes a file that has a head alone, whole. Where that cannot be done, the next process makes its content again. */
 export function keep(file: string, head: Uint8Array): void {
+  const fresh = freshName(file)
   try {
-    const fresh = freshFile(file)
+    makeRoom(file)
     fs.writeFileSync(fresh, Buffer.concat(headed(head)), { mode: 0o600 })
     fs.renameSync(fresh, file)
-  } catch {}
+  } catch {
+    remove(fresh)
+  }
 }
 
 /** As {@link keep}, with a body of several pieces of memory, which stay as they are meanwhile; the event loop stays free. */
 export async function keepWithBody(file: string, head: Uint8Array, body: readonly Uint8Array[]): Promise<void> {
+  const fresh = freshName(file)
   try {
-    const fresh = freshFile(file)
+    makeRoom(file)
     await fs.promises.writeFile(fresh, [...headed(head), ...body], { mode: 0o600, flush: true })
     await fs.promises.rename(fresh, file)
-  } catch {}
+  } catch {
+    remove(fresh)
+  }
 }
 
 function headed(head: Uint8Array): Uint8Array[] {
@@ -104,16 +110,25 @@ function headed(head: Uint8Array): Uint8Array[] {
   return [digestOf(head), bytes, head]
 }
 
-/** Where a file is written before it gets its name. */
-function freshFile(file: string): string {
-  const folder = path.dirname(file)
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
-  makeRoom(path.dirname(folder))
+/** Removes a file, if there is one that can be removed. */
+function remove(file: string): void {
+  try {
+    fs.rmSync(file, { force: true })
+  } catch {}
+}
+
+/** What a file is called until it is whole. */
+function freshName(file: string): string {
   return `${file}.${process.pid}`
 }
 
-/** Removes what has not been used for long, and beyond a size what has not been used for longest; other processes may do so at the same time. */
-function makeRoom(folder: string): void {
+/**
+ * Makes the folder of a file. Removes what has not been used for long, and beyond a size what has not been used for longest; other processes may do so
+ * at the same time.
+ */
+function makeRoom(file: string): void {
+  fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
+  const folder = path.dirname(path.dirname(file))
   const files = fs
     .readdirSync(folder)
     .flatMap((script) => fs.readdirSync(path.join(folder, script)).map((name) => path.join(folder, script, name)))
@@ -124,7 +139,7 @@ function makeRoom(folder: string): void {
   let bytes = 0
   for (const { file, size, mtimeMs } of found.sort((a, b) => b.mtimeMs - a.mtimeMs)) {
     bytes += size
-    if (bytes > mostBytes || Date.now() - mtimeMs > mostDays * 86_400_000) fs.rmSync(file, { force: true })
+    if (bytes > mostBytes || Date.now() - mtimeMs > mostDays * 86_400_000) remove(file)
   }
 }
 

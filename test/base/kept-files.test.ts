@@ -37,6 +37,14 @@ describe('kept files', () => {
     expect(fs.readdirSync(path.dirname(file))).toEqual([path.basename(file)])
   })
 
+  it('leave nothing where they cannot be written', async () => {
+    const file = keptFile('script', 'part')!
+    fs.mkdirSync(path.join(file, 'in the way'), { recursive: true })
+    keep(file, bytes)
+    await keepWithBody(file, bytes, [bytes])
+    expect(fs.readdirSync(path.dirname(file))).toEqual(['part'])
+  })
+
   it('are not believed where others may write them, or their head is not whole', () => {
     const file = keptFile('script', 'part')!
     keep(file, bytes)
