@@ -86,7 +86,8 @@ export function addDims(a: Dim, b: Dim): Dim {
 }
 
 export function multiplyDims(a: Dim, b: Dim): Dim {
-  if (typeof a === 'number' && typeof b === 'number') return a * b
+  // There is one zero.
+  if (typeof a === 'number' && typeof b === 'number') return a * b + 0
   const product: Polynomial = new Map()
   for (const [m, c] of parse(a)) for (const [n, d] of parse(b)) addTerm(product, [...factorsOf(m), ...factorsOf(n)].sort().join('*'), c * d)
   return print(product)
@@ -98,7 +99,7 @@ export function subtractDims(a: Dim, b: Dim): Dim {
 
 /** The quotient rounded down; exact where the divisor divides every term. */
 export function divideDims(a: Dim, b: Dim): Dim {
-  if (typeof a === 'number' && typeof b === 'number') return Math.floor(a / b)
+  if (typeof a === 'number' && typeof b === 'number') return Math.floor(a / b) + 0
   if (b === 1) return a
   const divisor = parse(b)
   if (divisor.size === 1) {
