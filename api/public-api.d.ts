@@ -1152,6 +1152,7 @@ export interface Pass<Options = unknown> {
         readonly calibration?: boolean;
         readonly original?: boolean;
     };
+    readonly usesCalibration?: boolean;
     readonly exact: boolean;
     run(model: Model, options: Options, context: PassContext): Promise<PassResult>;
 }

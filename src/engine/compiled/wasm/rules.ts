@@ -2,27 +2,16 @@ import type { Fusions } from '../plan/fuse.js'
 import type { Plan } from '../plan/plan.js'
 import { type Buffer, codesOf, rowBytes, type StepOf, whole } from '../plan/steps.js'
 import type { KernelRules, Word } from '../program.js'
-import type { Constants } from './constants.js'
 import { attention } from './kernels/attention.js'
+import { int8Attention } from './kernels/attention-int8.js'
 import { blockLinear } from './kernels/block-linear.js'
 import type { BlockWeight } from './kernels/block-weights.js'
-import type { KernelCode, WasmKernel } from './kernels/kernel.js'
+import type { KernelCode, RuleContext, WasmKernel } from './kernels/kernel.js'
 import { codeLinear, floatLinear } from './kernels/linear.js'
 import { quantize } from './kernels/quantize.js'
 import { rotary } from './kernels/rotary.js'
 import { activation, combine, embed, largest, length, norm } from './kernels/rows.js'
 import { count, keep, patches, pool } from './kernels/sequences.js'
-import type { WasmFeatures } from './module.js'
-
-/** What rules know beside their step. */
-export interface RuleContext {
-  readonly features: WasmFeatures
-  /** Most threads that share the work of a kernel. */
-  readonly threads: number
-  readonly constants: Constants
-  /** The highest code in a buffer, by the step that writes it. */
-  readonly highest: ReadonlyMap<Buffer, number>
-}
 
 /** What kernels do at once. */
 export const wasmFusions: Fusions = { sideBySide: true, quantizer: true }
@@ -39,7 +28,7 @@ export const rules: KernelRules<KernelCode, RuleContext> = {
   length: (step) => [length(step)],
   largest: (step) => [largest(step)],
   rotary: (step, { constants }) => [rotary(step, constants)],
-  attention: (step, context) => attention(step, context),
+  attention: (step, context) => (step.products === 'int8' ? [int8Attention(step, context)] : attention(step, context)),
   pool: (step) => [pool(step)],
   keep: (step) => [keep(step)],
   count: (step) => [count(step)],

@@ -3,10 +3,8 @@ import type { StepOf } from '../../plan/steps.js'
 import type { Word } from '../../program.js'
 import type { FunctionBuilder, FunctionReference, Local } from '../function.js'
 import type { ModuleBuilder } from '../module.js'
-import type { RuleContext } from '../rules.js'
 import { f32, f32x4, floats, i32, i32x4, integers, select, type Value, v128 } from '../values.js'
 import { appendCodes } from './attention-codes.js'
-import { int8Attention } from './attention-int8.js'
 import { eachKeyPanel, keyWidths, packKeys, packValues, valueWidth } from './attention-panels.js'
 import { emitRangeOfKeys, joinRanges, rangeCount, rangeLayout, rangesWord, state } from './attention-ranges.js'
 import { addValues, type HeadRows, scoresOfKeys } from './attention-single.js'
@@ -18,6 +16,7 @@ import {
   floatOf,
   kernel,
   larger,
+  type RuleContext,
   reduce,
   rowsOf,
   smaller,
@@ -36,12 +35,11 @@ const [queryBlock, keyBlock] = [64, 144]
 const [hidden, lowest] = [-1e30, -1e29]
 
 /** Attention within each sequence; keys and values are added to their caches first. */
-export function attention(step: StepOf<'attention'>, context: Pick<RuleContext, 'features' | 'threads' | 'constants'>): WasmKernel[] {
-  if (step.products === 'int8') return [int8Attention(step, context)]
+export function attention(step: StepOf<'attention'>, { constants }: Pick<RuleContext, 'constants'>): WasmKernel[] {
   if (step.cache === undefined) return [attend(step)]
   const append = step.cacheDtype === 'int8' ? appendCodes : appendFloats
   const ranges = rangesWord(step.heads, step.value.columns / step.keyValueHeads)
-  const rotation = step.rotation && rotationWords(step.rotation, context.constants)
+  const rotation = step.rotation && rotationWords(step.rotation, constants)
   const appended = [append(step, step.cache, 'keys', rotation), append(step, step.cache, 'values')]
   return [...appended, attend(step, ranges, rotation), joinRanges(step, ranges)]
 }

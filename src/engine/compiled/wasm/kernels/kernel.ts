@@ -1,12 +1,24 @@
-import type { View } from '../../plan/steps.js'
+import type { Buffer, View } from '../../plan/steps.js'
 import type { StepKernel, Word } from '../../program.js'
+import type { Constants } from '../constants.js'
 import type { FunctionBuilder, Local } from '../function.js'
+import type { WasmFeatures } from '../module.js'
 import { f32, f32x4, i32, i32x4, integers, type Statement, select, type Value, v128 } from '../values.js'
 
 /** Writes the body of a kernel: a function of one parameter, the address of its words. */
 export type KernelCode = (f: FunctionBuilder) => void
 
 export type WasmKernel = StepKernel<KernelCode>
+
+/** What rules know beside their step. */
+export interface RuleContext {
+  readonly features: WasmFeatures
+  /** Most threads that share the work of a kernel. */
+  readonly threads: number
+  readonly constants: Constants
+  /** The highest code in a buffer, by the step that writes it. */
+  readonly highest: ReadonlyMap<Buffer, number>
+}
 
 export type Vector = Value<'v128'>
 export type Address = Value<'i32'>
