@@ -136,13 +136,14 @@ function untied(graph: Graph, { linear, module, value }: Weight): Value {
 async function importancesOf(
   graph: Graph,
   weights: readonly Weight[],
-  { blockSize, search }: Options,
+  { blockSize, symmetric, search }: Options,
   context: PassContext,
 ): Promise<Map<Weight, Importance>> {
   const importances = new Map<Weight, Importance>()
   const observers = new Map<Value, MomentsObserver>()
   const searched = weights.filter(
-    ({ linear, bits, axis, value }) => linear && search && bits === 4 && !isInBlocks(value.tensor!.blockForm, { bits, axis, blockSize }),
+    ({ linear, bits, axis, value }) =>
+      linear && search && bits === 4 && (symmetric || !isInBlocks(value.tensor!.blockForm, { bits, axis, blockSize })),
   )
   if (!context.calibration || !searched.length) return importances
   for (const { linear } of searched) observers.set(linear!.input, new MomentsObserver(linear!.inputs))

@@ -54,7 +54,12 @@ export class CompiledPlan {
     this.keeps = plan.steps.some(({ kind }) => kind === 'keep')
     this.scratch = new ScratchLayout(kernels, threads)
     this.alone = new ParameterBlocks(plan, callsAlone(kernels), { part: 0, parts: 1 }, this.scratch)
-    this.#code = mapCode(code.code)
+    try {
+      this.#code = mapCode(code.code)
+    } catch (error) {
+      constants.release()
+      throw error
+    }
     this.#offsets = code.offsets
     this.kernels = kernels.map(({ key }) => key.split(' ')[0])
     this.driverAddress = this.#addressOf('driver')

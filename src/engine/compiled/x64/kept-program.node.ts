@@ -27,7 +27,10 @@ export function findProgram(key: string, options: X64ProgramOptions): KeptProgra
   const open = async () => {
     const constants = new ConstantMemory()
     const memory = constants.allocate(kept.bodyBytes)
-    await kept.readBody(memory)
+    await kept.readBody(memory).catch((error) => {
+      constants.release()
+      throw error
+    })
     const start = constants.place(memory)
     const placed = kernels.map((kernel) => moved(kernel, (offset) => start + offset))
     return new X64Program(new CompiledPlan(plan, { kernels: placed, code, constants }, options.threads), options)
